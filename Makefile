@@ -1,0 +1,71 @@
+# Two commands do everything: `make demo` and `make test`. Each makes .venv, installs what it needs, and runs.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+# What pip is told about torch, for instance TORCH_ARGS="--index-url URL" for a build of your choice
+TORCH_ARGS ?=
+FLIGHT ?= tunnel
+OUT ?= demo
+PIP := $(VENV)/bin/python -m pip install -q --disable-pip-version-check -c .constraints.txt
+BIN := $(VENV)/bin
+
+.PHONY: demo dev test test-agent test-slow check format lint types layers mutants bench clean help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
+
+demo: $(VENV)/.agent ## render a flight, run the agent on it, leave its report in OUT
+	$(BIN)/crack-agent demo --flight "$(FLIGHT)" --out "$(OUT)" --overwrite
+
+dev: $(VENV)/.dev ## install what training, export and the checks need
+
+test: $(VENV)/.dev ## every test but the slow ones
+	.ci/system mosquitto
+	$(BIN)/python -m pytest -m "not slow"
+
+test-agent: $(VENV)/.agent-dev ## the device's tests, without torch: make test-agent PYTHON=python3.10 VENV=.venv-3.10
+	.ci/system mosquitto
+	$(BIN)/python -m pytest tests/agent -m "not slow"
+
+test-slow: $(VENV)/.dev ## the tests that train: minutes
+	$(BIN)/python -m pytest -m slow
+
+check: format lint types layers test test-slow ## all of CI but the other Pythons
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+mutants: $(VENV)/.dev ## break each loss on purpose and see a test fail
+	$(BIN)/python -m tests.support.mutants
+
+bench: $(VENV)/.dev ## speed, as ratios of one run
+	$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf .venv .venv-* demo runs build *.egg-info
+
+$(VENV)/bin/python:
+	.ci/venv $(PYTHON) $(VENV)
+
+$(VENV)/.agent: $(VENV)/bin/python pyproject.toml .constraints.txt
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.agent-dev: $(VENV)/bin/python pyproject.toml .constraints.txt
+	$(PIP) -e '.[agent-dev]'
+	touch $@
+
+# torch first and by itself, so that its build is the one asked for and no later step exchanges it
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml .constraints.txt
+	$(PIP) $(TORCH_ARGS) torch torchvision
+	$(PIP) -e '.[dev]'
+	touch $@

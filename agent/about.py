@@ -1,0 +1,27 @@
+"""What is installed: version, shipped bundle, runtimes."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+
+from agent.bundles import shipped_bundles
+from agent.contract.bundle import load_bundle
+
+
+def version() -> str:
+    """Return the version of the installed distribution."""
+    return metadata.version("crackscout")
+
+
+def about() -> str:
+    """Return one line each for version, shipped bundles, runtimes and Python."""
+    bundles = [f"{name} {load_bundle(folder).sha256[:12]}" for name, folder in shipped_bundles().items()]
+    return "\n".join(
+        [
+            f"crackscout {version()}",
+            f"bundles: {', '.join(bundles) or 'none shipped'}",
+            f"runtimes: onnxruntime {metadata.version('onnxruntime')}",
+            f"python {platform.python_version()} on {platform.machine()}",
+        ]
+    )

@@ -1,0 +1,321 @@
+"""Builds the real parts from settings and runs them: the only place that knows which class stands behind a protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import ValidationError
+
+from agent import logs, progress
+from agent.about import version
+from agent.bundles import open_bundle
+from agent.capture import open_sources
+from agent.capture.source import Source
+from agent.contract.bundle import Bundle
+from agent.contract.flight import BundleUsed, FlightHeader
+from agent.contract.frame import Frame, Scale, SkippedFrame
+from agent.deliver import MqttPublisher, NullPublisher, Publisher, open_publisher
+from agent.detect import Detector
+from agent.errors import ConfigError, OutputError
+from agent.infer.golden import GoldenAnswers, compare_golden
+from agent.infer.onnx_runtime import OnnxRuntime
+from agent.listeners import Advancing, Publishing, Reporting
+from agent.measure import measure_cracks
+from agent.pipeline import Listener, Pipeline
+from agent.record import FlightRecorder, read_flight
+from agent.record.rows import NAMESPACE
+from agent.report import ReportWriter, report_again
+from agent.settings import Settings
+from agent.simulate.flight import render_flight
+from agent.simulate.scene import SceneSettings
+from agent.simulate.write import write_flight
+from agent.summary import Summary
+
+CONNECT_S: Final = 10.0  # how long a replay that publishes waits for its broker
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayOptions:
+    """What one replay is asked for, beside the device's settings."""
+
+    sources: tuple[Path, ...]
+    out: Path
+    mm_per_px: float | None = None
+    save_probabilities: bool = False
+    video: bool = False
+    publish: bool = False
+    recursive: bool = False
+    overwrite: bool = False
+
+
+def replay(options: ReplayOptions, settings: Settings, *, show_progress: bool = False) -> Summary:
+    """Find the cracks in recorded pictures; leave a flight record and its reports in `options.out`.
+
+    Raises:
+        CrackscoutError: see its kinds. What was written before stays, and is a valid record.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the record and the reports then hold what was done so far.
+    """
+    _keep_apart(options)
+    sources = open_sources(
+        options.sources,
+        camera="camera",
+        scale=_scale(options.mm_per_px),
+        recursive=options.recursive,
+    )
+    logging.getLogger("agent.deliver").setLevel(logging.ERROR)  # how delivery went is said once, at the end
+    if options.publish and settings.mqtt.host is None:
+        raise ConfigError("mqtt.host is not set: --publish needs a broker (CRACKSCOUT_MQTT__HOST or --config)")
+    return _Run(settings, mode="replay").over(sources, options, show_progress=show_progress)
+
+
+def run(settings: Settings) -> Summary:
+    """Watch the cameras of the settings until they end or the process is told to stop: the service.
+
+    Raises:
+        CrackscoutError: see its kinds.
+    """
+    if not settings.cameras:
+        raise ConfigError("cameras: none; name at least one under `cameras:`")
+    sources = [
+        source
+        for camera in settings.cameras
+        for source in open_sources([Path(camera.source)], camera=camera.name, scale=_scale(camera.mm_per_px))
+    ]
+    logs.set_up(settings.logging)
+    agent_run = _Run(settings, mode="live")
+    out = settings.record.dir / agent_run.mission_id(sources)
+    options = ReplayOptions(sources=(), out=out, publish=settings.mqtt.host is not None)
+    return agent_run.over(sources, options, show_progress=False)
+
+
+def demo(
+    flight: str, out: Path, *, seconds: float, overwrite: bool, settings: Settings, show_progress: bool
+) -> Summary:
+    """Render a flight into `out`/flight, run the agent on it into `out`/record, and say where the report is.
+
+    Raises:
+        CrackscoutError: see its kinds.
+    """
+    simulate(flight, out / "flight", seconds=seconds, seed=0, overwrite=overwrite, show_progress=show_progress)
+    options = ReplayOptions(sources=(out / "flight",), out=out / "record", video=True, overwrite=overwrite)
+    return replay(options, settings, show_progress=show_progress)
+
+
+def simulate(flight: str, out: Path, *, seconds: float, seed: int, overwrite: bool, show_progress: bool) -> int:
+    """Render a flight over concrete with known cracks into `out`, and return how many frames it has.
+
+    Raises:
+        ConfigError: there is no such flight.
+        OutputError: `out` cannot be used.
+    """
+    try:
+        scene = SceneSettings.model_validate({"kind": flight, "seconds": seconds, "seed": seed})
+    except ValidationError as exc:
+        faults = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in exc.errors())
+        raise ConfigError(f"the flight cannot be rendered: {faults}") from exc
+    with progress.bar("rendering", scene.frames, shown=show_progress) as advance:
+        return write_flight(render_flight(scene), out, overwrite=overwrite, progress=lambda _: advance())
+
+
+def report(record: Path, out: Path, *, overwrite: bool) -> Path:
+    """Write the reports of a flight record again, and return the page.
+
+    Raises:
+        CrackscoutError: see its kinds.
+    """
+    return report_again(record, out, overwrite=overwrite)
+
+
+def selftest(settings: Settings) -> GoldenAnswers:
+    """Compare this device's runtime with torch's answers to the bundle's golden tiles.
+
+    Raises:
+        BundleError: the bundle is altered, or has no golden tiles.
+    """
+    bundle = open_bundle(settings.bundle)
+    return compare_golden(bundle, _backend(bundle, settings))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A bundle on a runtime with settings, ready to go over sources."""
+
+    settings: Settings
+    mode: Literal["live", "replay"]
+    bundle: Bundle = field(init=False)
+    backend: OnnxRuntime = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bundle", open_bundle(self.settings.bundle))
+        object.__setattr__(self, "backend", _backend(self.bundle, self.settings))
+
+    def over(self, sources: list[Source], options: ReplayOptions, *, show_progress: bool) -> Summary:
+        """See every frame of the sources; write record and reports; publish if asked."""
+        start = time.monotonic()
+        with ExitStack() as stack:
+            header = self._header(sources, options)
+            # what may fail comes first: --overwrite must not remove a run that cannot be replaced
+            publisher = self._publisher(options)
+            stack.callback(publisher.close)
+            recorder = FlightRecorder.open(options.out, header, overwrite=options.overwrite)
+            writer = stack.enter_context(
+                ReportWriter(options.out, probabilities=options.save_probabilities, video=options.video)
+            )
+            publishing = Publishing(publisher, recorder=recorder, header=header, info=self._info())
+            lengths = [source.length for source in sources]
+            total = None if None in lengths else sum(length or 0 for length in lengths)
+            advance = stack.enter_context(progress.bar("frames", total, shown=show_progress))
+            pipeline = self._pipeline(
+                recorder, [Reporting(writer), publishing, Advancing(advance)], header.mission_id, stack
+            )
+            stopped = False
+            try:
+                publishing.start()
+                pipeline.run(_chained(sources))
+            except KeyboardInterrupt:
+                stopped = True
+            except BaseException:
+                _end(recorder, writer, publishing, complete=False)
+                raise
+            page, unacknowledged = _end(recorder, writer, publishing, complete=not stopped)
+        if stopped and self.mode == "replay":  # to stop is how a service ends, but not how a replay does
+            raise KeyboardInterrupt
+        return Summary(
+            out=options.out,
+            report=page,
+            tally=pipeline.tally,
+            wall_seconds=time.monotonic() - start,
+            ignored=sum((Counter(source.ref.ignored) for source in sources), Counter()),
+            unacknowledged=unacknowledged if options.publish else None,
+        )
+
+    def mission_id(self, sources: list[Source], scale: float | None = None) -> str:
+        """Return the run's name: of a replay from what is replayed and how, so that a second one says the same."""
+        if self.mode == "live":
+            return str(uuid.uuid4())
+        settings = self.settings.public()
+        how = {
+            "sources": [source.ref.model_dump() for source in sources],
+            "bundle": self.bundle.sha256,
+            "runtime": [self.backend.runtime, self.backend.variant],
+            "scale": scale,
+            "detect": settings["detect"],
+            "measure": settings["measure"],
+        }
+        return str(uuid.uuid5(NAMESPACE, json.dumps(how, sort_keys=True)))
+
+    def _header(self, sources: list[Source], options: ReplayOptions) -> FlightHeader:
+        return FlightHeader(
+            mission_id=options.out.name if self.mode == "live" else self.mission_id(sources, options.mm_per_px),
+            mode=self.mode,
+            device=self.settings.device,
+            complete=False,
+            sources=tuple(source.ref for source in sources),
+            bundle=BundleUsed(name=self.bundle.manifest.name, sha256=self.bundle.sha256),
+            runtime=self.backend.runtime,
+            variant=self.backend.variant,
+            settings=self.settings.public(),
+            version=version(),
+            frames_kept=self.settings.record.frames,
+        )
+
+    def _pipeline(
+        self, recorder: FlightRecorder, listeners: list[Listener], mission_id: str, stack: ExitStack
+    ) -> Pipeline:
+        detect = self.settings.detect
+        detector = Detector(
+            self.backend,
+            self.bundle.manifest,
+            gate=detect.gate,
+            gate_threshold=detect.gate_threshold,
+            workers=self.settings.runtime.workers or len(os.sched_getaffinity(0)),
+        )
+        stack.callback(detector.close)
+        return Pipeline(
+            finder=detector,
+            backend=self.backend,
+            measure=partial(measure_cracks, threshold=self._segmenter_threshold, settings=self.settings.measure),
+            record=recorder,
+            listeners=listeners,
+            mission_id=mission_id,
+        )
+
+    def _publisher(self, options: ReplayOptions) -> Publisher:
+        if not options.publish:
+            return NullPublisher()
+        # a replay must not take over the session of an agent that runs on the same device
+        client_id = None if self.mode == "live" else f"crackscout-{self.settings.device}-replay-{os.getpid()}"
+        publisher = open_publisher(self.settings, os.environ, client_id=client_id)
+        if isinstance(publisher, MqttPublisher) and self.mode == "replay":
+            publisher.wait_connected(CONNECT_S)
+        return publisher
+
+    @property
+    def _segmenter_threshold(self) -> float:
+        chosen = self.settings.detect.segmenter_threshold
+        return self.bundle.manifest.segmenter.threshold.value if chosen is None else chosen
+
+    def _info(self) -> dict[str, Any]:
+        gate = self.bundle.manifest.gate if self.settings.detect.gate else None
+        chosen = self.settings.detect.gate_threshold
+        public = json.dumps(self.settings.public(), sort_keys=True)
+        return {
+            "config_sha256": hashlib.sha256(public.encode()).hexdigest(),
+            "cameras": tuple(camera.name for camera in self.settings.cameras) or ("camera",),
+            "segmenter_threshold": self._segmenter_threshold,
+            "gate_threshold": None if gate is None else gate.threshold.value if chosen is None else chosen,
+        }
+
+
+def _backend(bundle: Bundle, settings: Settings) -> OnnxRuntime:
+    return OnnxRuntime(bundle, variant=settings.runtime.variant)
+
+
+def _scale(mm_per_px: float | None) -> Scale | None:
+    if mm_per_px is None:
+        return None
+    try:
+        return Scale(mm_per_px=mm_per_px, source="setting")
+    except ValueError as exc:
+        raise ConfigError(f"{exc}; give the size of a pixel on the surface, for instance 0.5") from exc
+
+
+def _keep_apart(options: ReplayOptions) -> None:
+    """Refuse to write a run over the pictures that it reads, or to read what it writes."""
+    out = options.out.resolve()
+    for source in options.sources:
+        place = source.resolve()
+        if place.is_relative_to(out):
+            raise OutputError(f"{options.out}: {source}, a source of this run, lies in it; choose another folder")
+        if options.recursive and out.is_relative_to(place):
+            raise OutputError(f"{options.out}: lies in {source}, which is read with --recursive; choose another folder")
+
+
+def _chained(sources: list[Source]) -> Iterator[Frame | SkippedFrame]:
+    start = 0
+    for source in sources:
+        for frame in source.frames(start):
+            start = frame.index + 1
+            yield frame
+
+
+def _end(recorder: FlightRecorder, writer: ReportWriter, publishing: Publishing, *, complete: bool) -> tuple[Path, int]:
+    """End record, report and delivery, each whatever becomes of the one before."""
+    try:
+        recorder.close(complete=complete)
+        page = writer.finish(read_flight(recorder.folder))
+    finally:
+        unacknowledged = publishing.end()
+    return page, unacknowledged

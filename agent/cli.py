@@ -1,0 +1,203 @@
+"""`crack-agent`: parse, call, print. What a command does stands in `agent.app`."""
+
+# Imports stand inside the commands: `--help` must answer at once, and most of a second goes into loading the runtimes.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.console import INTERRUPTED, faults_told
+from agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from agent.settings import Settings
+
+app = typer.Typer(
+    name="crack-agent",
+    help="Finds cracks in photos, videos and camera streams, measures and reports them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[Path | None, typer.Option("--config", help="Settings, YAML; see print-config.")]
+BundleOption = Annotated[str | None, typer.Option("--bundle", help="A bundle's folder or a shipped one's name.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Open no page; end by itself.")]
+JsonOut = Annotated[bool, typer.Option("--json", help="Print one summary object.")]
+
+_faults_told = partial(faults_told, "crack-agent", interrupted="interrupted; what was written so far is kept")
+
+
+def main() -> None:
+    """Run the command line; SIGTERM ends it as Ctrl-C does, with what was done so far kept."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+@app.callback(invoke_without_command=True)
+def _common(
+    version: Annotated[bool, typer.Option("--version", help="Print version, shipped bundle and runtimes.")] = False,
+) -> None:
+    if version:
+        from agent.about import about
+
+        typer.echo(about())
+        raise typer.Exit
+
+
+@app.command()
+def replay(
+    sources: Annotated[list[Path], typer.Argument(help="Photos, folders of photos, videos or flight records.")],
+    out: Annotated[Path, typer.Option("--out", help="Becomes a flight record with reports.")],
+    bundle: BundleOption = None,
+    config: Config = None,
+    mm_per_px: Annotated[float | None, typer.Option(help="Size of a pixel on the surface, mm.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="What the networks run on.")] = None,
+    save_probabilities: Annotated[bool, typer.Option("--save-probabilities", help="16-bit maps.")] = False,
+    video: Annotated[bool, typer.Option("--video", help="Also write an overlay video.")] = False,
+    publish: Annotated[bool, typer.Option("--publish", help="Also deliver over MQTT.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Also read nested folders.")] = False,
+    overwrite: Overwrite = False,
+    as_json: JsonOut = False,
+) -> None:
+    """Find the cracks in recorded pictures and report them."""
+    with _faults_told():
+        from agent import app as agent_app
+
+        overrides = {"bundle": bundle, "runtime.name": runtime}
+        options = agent_app.ReplayOptions(
+            sources=tuple(sources),
+            out=out,
+            mm_per_px=mm_per_px,
+            save_probabilities=save_probabilities,
+            video=video,
+            publish=publish,
+            recursive=recursive,
+            overwrite=overwrite,
+        )
+        summary = agent_app.replay(options, _settings(config, overrides), show_progress=sys.stderr.isatty())
+        typer.echo(json.dumps(summary.as_json()) if as_json else summary.as_text())
+        if not summary.delivered:
+            raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Option("--config", help="The device's settings, YAML.")],
+) -> None:
+    """Watch the cameras of the settings: the service."""
+    with _faults_told():
+        from agent import app as agent_app
+
+        summary = agent_app.run(_settings(config, {}))
+        typer.echo(summary.as_text())
+        if not summary.delivered:
+            raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    flight: Annotated[str, typer.Option(help="tunnel or facade.")] = "tunnel",
+    out: Annotated[Path, typer.Option("--out", help="Where the flight and its report go.")] = Path("demo"),
+    seconds: Annotated[float, typer.Option(min=0.2, max=3600, help="Length of the flight.")] = 10,
+    no_browser: NoBrowser = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Render a flight over concrete, run the agent on it, show the report."""
+    with _faults_told():
+        from agent import app as agent_app
+
+        terminal = sys.stdout.isatty()
+        summary = agent_app.demo(
+            flight, out, seconds=seconds, overwrite=overwrite, settings=_settings(None, {}), show_progress=terminal
+        )
+        typer.echo(summary.as_text())
+        if terminal and not no_browser:
+            typer.launch(str(summary.report))
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option("--out", help="Becomes a flight record with the truth beside it.")],
+    flight: Annotated[str, typer.Option(help="tunnel or facade.")] = "tunnel",
+    seconds: Annotated[float, typer.Option(min=0.2, max=3600, help="Length of the flight.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another wall.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Render a flight over concrete with known cracks."""
+    with _faults_told():
+        from agent import app as agent_app
+
+        frames = agent_app.simulate(
+            flight, out, seconds=seconds, seed=seed, overwrite=overwrite, show_progress=sys.stderr.isatty()
+        )
+        typer.echo(f"{frames} frames and their truth in {out}")
+
+
+@app.command()
+def report(
+    record: Annotated[Path, typer.Argument(help="A flight record.")],
+    out: Annotated[Path, typer.Option("--out", help="Where the reports go.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the reports of a flight record again."""
+    with _faults_told():
+        from agent import app as agent_app
+
+        typer.echo(agent_app.report(record, out, overwrite=overwrite))
+
+
+@app.command()
+def selftest(bundle: BundleOption = None, as_json: JsonOut = False) -> None:
+    """Check the bundle's golden tiles on this device's runtime."""
+    with _faults_told():
+        from agent import app as agent_app
+
+        result = agent_app.selftest(_settings(None, {"bundle": bundle}))
+        typer.echo(json.dumps(result.as_json()) if as_json else result.as_text())
+        if not result.passed:
+            raise typer.Exit(1)
+
+
+@app.command()
+def schema(
+    topic: Annotated[str | None, typer.Argument(help="connection, info, state, mission or crack.")] = None,
+) -> None:
+    """Print the JSON Schema of a topic's payload, or of all."""
+    with _faults_told():
+        from agent.contract.reports import REPORTS
+        from agent.contract.schema_files import schema as schema_of
+
+        schemas = {name: schema_of(name) for name in REPORTS}
+        if topic is not None and topic not in schemas:
+            raise ConfigError(f"{topic!r} is no topic with a schema; there are {', '.join(schemas)}")
+        typer.echo(json.dumps(schemas if topic is None else schemas[topic], indent=2))
+
+
+@app.command("print-config")
+def print_config(config: Config = None) -> None:
+    """Print the settings as they are resolved, each with its meaning."""
+    with _faults_told():
+        from agent import settings
+
+        typer.echo(settings.dump(_settings(config, {})), nl=False)
+
+
+def _settings(config: Path | None, overrides: dict[str, str | None]) -> Settings:
+    from agent import settings
+
+    given = {name: value for name, value in overrides.items() if value is not None}
+    return settings.load(config, environment=os.environ, overrides=given)

@@ -1,0 +1,1 @@
+"""What train, export and agent agree on; stands on numpy and pydantic only."""

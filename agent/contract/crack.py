@@ -1,0 +1,69 @@
+"""A crack as measured in one frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.contract.arrays import Bool, Float32
+from agent.contract.frame import UNKNOWN_SCALE, Scale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Branch:
+    """One unbranched stretch of a crack's centre line."""
+
+    line_xy_px: Float32  # (K, 2), K >= 1, in the frame, pixel centres at integers
+    width_px: Float32  # (K,) width at each point; NaN where it could not be measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Crack:
+    """One connected crack. Lengths in px of the frame; figures in mm follow from the scale, or are None."""
+
+    bbox_xywh_px: tuple[int, int, int, int]  # x, y, width, height
+    mask: Bool  # (height, width) of the box: the crack's pixels
+    branches: tuple[Branch, ...]
+    length_px: float  # along the centre line, all branches
+    width_px: float | None  # 95th percentile along the centre line; of the mask alone where not gradable
+    width_p50_px: float | None
+    width_max_px: float | None
+    area_px: int
+    orientation_deg: float | None  # length-weighted axial mean, [0, 180), 0 = along x, counter-clockwise as seen
+    confidence: float  # mean probability over its pixels, [0, 1]
+    not_gradable_reason: str | None = None  # why the picture does not tell the width; masks are often too wide
+    scale: Scale = UNKNOWN_SCALE
+
+    @property
+    def gradable(self) -> bool:
+        """Whether the width can be relied on."""
+        return self.not_gradable_reason is None
+
+    @property
+    def length_mm(self) -> float | None:
+        """Length along the centre line; None where the scale is unknown."""
+        return self._in_mm(self.length_px)
+
+    @property
+    def width_mm(self) -> float | None:
+        """95th percentile of the width; None where the scale is unknown or the width was not measured."""
+        return self._in_mm(self.width_px)
+
+    @property
+    def width_p50_mm(self) -> float | None:
+        """Median width; None where unknown."""
+        return self._in_mm(self.width_p50_px)
+
+    @property
+    def width_max_mm(self) -> float | None:
+        """Largest width; None where unknown."""
+        return self._in_mm(self.width_max_px)
+
+    @property
+    def area_mm2(self) -> float | None:
+        """Area of the crack's pixels; None where the scale is unknown."""
+        mm_per_px = self.scale.mm_per_px
+        return None if mm_per_px is None else self.area_px * mm_per_px**2
+
+    def _in_mm(self, px: float | None) -> float | None:
+        mm_per_px = self.scale.mm_per_px
+        return None if px is None or mm_per_px is None else px * mm_per_px

@@ -1,0 +1,143 @@
+"""The flight record: a folder that live runs and replays write alike, and that replay reads again.
+
+```
+flight.json      FlightHeader, rewritten when the run ends     frames.jsonl   a FrameRow per frame
+cracks.jsonl     a CrackRow per sighting                       frames/        the pictures, as far as they were kept
+```
+Times come from the media, never from the clock, so that a replay of the same frames gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field
+
+from agent.contract.frame import ScaleSource
+from agent.contract.reports import Severity
+from agent.contract.strict import Strict
+
+FLIGHT_FILE: Final = "flight.json"
+FRAMES_FILE: Final = "frames.jsonl"
+CRACKS_FILE: Final = "cracks.jsonl"
+FRAMES_FOLDER: Final = "frames"
+
+Px = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class SourceRef(Strict):
+    """A photo, video or folder that the run read, by name and fingerprint, never by its absolute path."""
+
+    name: str
+    fingerprint: str = Field(description="sha256 over the names, sizes and first MiB of its files.")
+    ignored: dict[str, Count] = Field(
+        default_factory=dict, description="Files of the folder that are no photos, by suffix: they were not read."
+    )
+
+
+class BundleUsed(Strict):
+    """The bundle that inferred."""
+
+    name: str
+    sha256: str
+
+
+class FlightHeader(Strict):
+    """`flight.json`: what was run on what. Holds no time of day and no duration."""
+
+    schema_: Literal["flight/1"] = Field(default="flight/1", alias="schema")
+    mission_id: str
+    mode: Literal["live", "replay", "rendered"]
+    device: str
+    complete: bool = Field(description="False while the run goes on, and for ever if it was stopped.")
+    sources: tuple[SourceRef, ...]
+    bundle: BundleUsed | None = Field(description="None in a rendered flight that no agent has seen yet.")
+    runtime: str | None
+    variant: str | None
+    settings: dict[str, Any] = Field(description="The settings of the run, as resolved; never a secret.")
+    version: str
+    frames: Count = 0
+    skipped: Count = Field(default=0, description="Frames that could not be read; each has its line in frames.jsonl.")
+    cracks: Count = 0
+    frames_kept: Literal["none", "evidence", "all"] = "none"
+
+
+class PoseRow(Strict):
+    """The picture's upper left corner on the surface, and its turn."""
+
+    x_mm: float
+    y_mm: float
+    rotation_deg: float
+
+
+class FrameRow(Strict):
+    """One line of `frames.jsonl`."""
+
+    index: Count
+    name: str
+    source: str
+    camera: str
+    status: Literal["inferred", "skipped", "rendered"]
+    reason: str | None = Field(default=None, description="Why it was skipped.")
+    media_time_ns: int | None = None
+    sha256: str | None = Field(default=None, description="Of the camera's file, or of the pixels of a video frame.")
+    width: Count = 0
+    height: Count = 0
+    scale_mm_px: float | None = None
+    scale_source: ScaleSource = "none"
+    pose: PoseRow | None = None
+    runtime: str | None = None
+    variant: str | None = None
+    tiles: Count = 0
+    tiles_segmented: Count = Field(default=0, description="Tiles that passed the gate.")
+    cracks: Count = 0
+    file: str | None = Field(default=None, description="Where the picture lies in the record, if it was kept.")
+
+
+class MaskRle(Strict):
+    """A mask as COCO's uncompressed run lengths: column by column, background first."""
+
+    size: tuple[int, int] = Field(description="Height and width of the frame, px.")
+    counts: tuple[int, ...]
+
+
+class BranchRow(Strict):
+    """One unbranched stretch of the centre line."""
+
+    line_px: tuple[tuple[float, float], ...] = Field(description="x, y in the frame, px.")
+    width_px: tuple[Px | None, ...] = Field(description="Width at each point, px; null where not measured.")
+
+
+class CrackRow(Strict):
+    """One line of `cracks.jsonl`: a crack as seen in one frame. mm fields are null where the scale is unknown."""
+
+    id: str = Field(description="uuid5 of mission, camera, frame, crack and revision: the same in every replay.")
+    crack_id: str
+    revision: Count
+    frame: Count
+    camera: str
+    kind: Literal["crack", "joint", "cable", "shadow", "stain", "print"]
+    confidence: Annotated[float, Field(ge=0, le=1)]
+    severity: Severity
+    gradable: bool
+    not_gradable_reason: str | None
+    bbox_x: Count
+    bbox_y: Count
+    bbox_w: Count
+    bbox_h: Count
+    length_px: Px
+    width_px: Px | None
+    width_p50_px: Px | None
+    width_max_px: Px | None
+    area_px: Count
+    orientation_deg: float | None
+    scale_mm_px: float | None
+    scale_source: ScaleSource
+    length_mm: Px | None
+    width_mm: Px | None
+    width_p50_mm: Px | None
+    width_max_mm: Px | None
+    area_mm2: Px | None
+    branches: tuple[BranchRow, ...]
+    mask: MaskRle

@@ -1,0 +1,74 @@
+"""A camera frame on its way through the agent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from agent.contract.arrays import UInt8
+
+ScaleSource = Literal["none", "setting", "telemetry", "rendered"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How large a pixel is on the surface, and who said so."""
+
+    mm_per_px: float | None  # None: unknown, and then every figure in mm is None
+    source: ScaleSource
+
+    def __post_init__(self) -> None:
+        if (self.mm_per_px is None) != (self.source == "none"):
+            raise ValueError(f"mm_per_px={self.mm_per_px} does not go with source={self.source!r}")
+        if self.mm_per_px is not None and not 0 < self.mm_per_px < float("inf"):
+            raise ValueError(f"mm_per_px={self.mm_per_px} must be a positive number")
+
+
+UNKNOWN_SCALE = Scale(mm_per_px=None, source="none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pose:
+    """Where the camera looked at the surface, in the surface's own plane."""
+
+    x_mm: float  # the picture's left edge along the surface
+    y_mm: float  # the picture's upper edge, downwards
+    rotation_deg: float = 0.0  # clockwise turn of the picture against the surface
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Frame:
+    """One picture, decoded, upright, with what is known about it."""
+
+    index: int  # position in the run, from 0, skipped frames included
+    name: str  # unique in the run: the photo's stem, or <video stem>/<frame:06d>
+    source: str  # the file's name as the user knows it, never an absolute path
+    camera: str
+    image_rgb: UInt8  # (H, W, 3)
+    sha256: str  # of `encoded` where that is kept, else of the pixels in row order
+    media_time_ns: int | None  # from the media (EXIF, container), never from the clock of this computer
+    encoded: bytes | None = None  # the camera's own file, passed through when frames are kept
+    suffix: str = ".png"  # of `encoded`
+    scale: Scale = UNKNOWN_SCALE
+    pose: Pose | None = None
+
+    @property
+    def height(self) -> int:
+        """Rows, px."""
+        return int(self.image_rgb.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns, px."""
+        return int(self.image_rgb.shape[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedFrame:
+    """A picture that could not be read: counted and named, and the run goes on."""
+
+    index: int
+    name: str
+    source: str
+    camera: str
+    reason: str

@@ -1,0 +1,150 @@
+"""The MQTT payloads. Flat JSON; each model is also a JSON Schema 2020-12 file in `schemas/`.
+
+Consumers drop repeated `id`s, keep the highest `revision` of each `crack_id`, and must ignore fields they do not know:
+added optional fields are no new version.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent.contract.frame import ScaleSource
+
+Severity = Literal["none", "low", "moderate", "high", "severe", "ungraded"]
+Topic = Literal["connection", "info", "state", "mission", "crack"]
+SEGMENT_PATTERN: Final = "^[a-z0-9][a-z0-9_-]{0,63}$"  # of a topic: device, camera, command id
+Unit = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(ge=0)]
+
+
+class Payload(BaseModel):
+    """Immutable; readers of this version ignore fields that a later one may add."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class Stamped(Payload):
+    """What every payload but `connection` begins with."""
+
+    device: str
+    ts: int = Field(description="Milliseconds since 1970, UTC, of the event; of the media in a replay.")
+    time: str = Field(description="`ts` as RFC 3339.")
+
+
+class ConnectionReport(Payload):
+    """Topic `connection`: retained, and the last will."""
+
+    schema_: Literal["connection/1"] = Field(default="connection/1", alias="schema")
+    status: Literal["online", "offline"]
+    device: str
+
+
+class InfoReport(Stamped):
+    """Topic `info`: what runs here."""
+
+    schema_: Literal["info/1"] = Field(default="info/1", alias="schema")
+    version: str
+    bundle: str
+    bundle_sha256: str
+    config_sha256: str
+    runtime: str
+    variant: str
+    cameras: tuple[str, ...]
+    segmenter_threshold: Unit
+    gate_threshold: Unit | None
+
+
+class StateReport(Stamped):
+    """Topic `state`: how it goes, on change and at least every 30 s."""
+
+    schema_: Literal["state/1"] = Field(default="state/1", alias="schema")
+    state: Literal["starting", "running", "paused", "degraded", "stopped"]
+    mission_id: str | None
+    frames: int = Field(ge=0)
+    skipped: int = Field(ge=0)
+    cracks: int = Field(ge=0)
+    frames_per_second: Positive | None
+    runtime: str
+    variant: str
+
+
+class MissionReport(Stamped):
+    """Topic `mission`: retained."""
+
+    schema_: Literal["mission/1"] = Field(default="mission/1", alias="schema")
+    id: str
+    mission_id: str
+    event: Literal["start", "end", "report"]
+    mode: Literal["live", "replay"]
+    complete: bool
+    frames: int = Field(ge=0)
+    skipped: int = Field(ge=0)
+    cracks: int = Field(ge=0)
+
+
+class CrackReport(Stamped):
+    """Topic `crack`. mm fields are null where the scale is unknown, never guessed."""
+
+    schema_: Literal["crack/1"] = Field(default="crack/1", alias="schema")
+    id: str = Field(description="UUID; in a replay the same every time.")
+    seq: int = Field(ge=0, description="Counts the reports of one boot.")
+    boot_id: str
+    mission_id: str
+    crack_id: str
+    event: Literal["new", "update", "merge", "split", "final", "retracted"]
+    parents: tuple[str, ...] = ()
+    revision: int = Field(ge=0)
+    mode: Literal["live", "replay"]
+    kind: Literal["crack", "joint", "cable", "shadow", "stain", "print"]
+    pattern: Literal["single", "branched", "map"] | None = None
+    backfill: bool = False
+    clock_synced: bool
+    mono_ns: int | None = Field(default=None, description="Monotonic clock of this boot; null in a replay.")
+    camera: str
+    frame: int = Field(ge=0)
+    severity: Severity
+    severity_standard: str | None = None
+    severity_class: str | None = None
+    severity_clause: str | None = None
+    severity_p: Unit | None = None
+    gradable: bool
+    not_gradable_reason: str | None
+    review: Literal["confirmed", "rejected", "unsure"] | None = None
+    confidence: Unit
+    width_mm: Positive | None = Field(
+        description="95th percentile along the centre line; of the mask alone, often too wide, where not gradable."
+    )
+    width_p50_mm: Positive | None
+    width_max_mm: Positive | None
+    width_lo_mm: Positive | None = Field(default=None, description="Lower end of the 90 % interval of width_mm.")
+    width_hi_mm: Positive | None = Field(default=None, description="Upper end of the 90 % interval of width_mm.")
+    length_mm: Positive | None
+    area_mm2: Positive | None
+    orientation_deg: float | None = Field(description="[0, 180), 0 = along x, counter-clockwise as seen.")
+    width_px: Positive | None
+    length_px: Positive
+    scale_mm_px: Positive | None
+    scale_source: ScaleSource
+    lat: float | None = None
+    lon: float | None = None
+    alt_m: float | None = None
+    chainage_m: float | None = None
+    clock_deg: float | None = None
+    bbox_x: int = Field(ge=0)
+    bbox_y: int = Field(ge=0)
+    bbox_w: int = Field(ge=1)
+    bbox_h: int = Field(ge=1)
+    evidence_sha256: str | None = None
+    evidence_url: str | None = None
+    bundle: str = Field(description="First 12 digits of the bundle's sha256.")
+
+
+REPORTS: Final[dict[Topic, type[Payload]]] = {
+    "connection": ConnectionReport,
+    "info": InfoReport,
+    "state": StateReport,
+    "mission": MissionReport,
+    "crack": CrackReport,
+}

@@ -1,0 +1,49 @@
+"""Every error a user of the agent can meet, on one screen.
+
+Each message says what is wrong, which value it was and what to do. `exit_code` is what the commands return: 2 for wrong
+input or settings, 1 for a fault at run time.
+"""
+
+
+class CrackscoutError(Exception):
+    """The root: everything raised on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(CrackscoutError):
+    """A settings file, an environment variable or an option does not fit."""
+
+    exit_code = 2
+
+
+class InputError(CrackscoutError):
+    """A photo, video, folder or record cannot be read; the rest of the run may go on without it."""
+
+    exit_code = 2
+
+
+class OutputError(CrackscoutError):
+    """The output folder cannot be used, or already holds a run."""
+
+    exit_code = 2
+
+
+class BundleError(CrackscoutError):
+    """A model bundle is incomplete, altered, or of a schema this version does not read."""
+
+    exit_code = 2
+
+
+class RuntimeUnavailableError(CrackscoutError):
+    """The inference runtime asked for is not on this machine."""
+
+    exit_code = 2
+
+
+class InferenceError(CrackscoutError):
+    """The network failed on a frame."""
+
+
+class DeliveryError(CrackscoutError):
+    """The broker cannot be reached or refuses what we say."""

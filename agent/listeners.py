@@ -1,0 +1,105 @@
+"""Who hears of each frame once it is recorded."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from agent.contract.flight import FlightHeader, FrameRow
+from agent.deliver import Publisher, Reporter
+from agent.pipeline import Sighting
+from agent.progress import Advance
+from agent.record import FlightRecorder
+from agent.report import ReportWriter
+
+FLUSH_S: Final = 30.0  # how long the end of a run waits for the broker
+STATE_EVERY_S: Final = 5.0  # counts in `state` are at most this old in a live run
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """Draws pictures for the report."""
+
+    writer: ReportWriter
+
+    def saw(self, sighting: Sighting) -> None:
+        """See `Listener.saw`."""
+        self.writer.add(
+            sighting.row,
+            sighting.crack_rows,
+            image_rgb=sighting.frame.image_rgb,
+            probability=sighting.probability,
+        )
+
+    def skipped(self, row: FrameRow) -> None:
+        """See `Listener.skipped`; the report names it from the record."""
+        logger.warning("%r was skipped: %s", row.name, row.reason)  # a name may hold anything
+
+
+@dataclass(frozen=True)
+class Advancing:
+    """Moves a progress bar."""
+
+    advance: Advance
+
+    def saw(self, sighting: Sighting) -> None:  # noqa: ARG002 - only that it passed
+        """See `Listener.saw`."""
+        self.advance()
+
+    def skipped(self, row: FrameRow) -> None:  # noqa: ARG002 - only that it passed
+        """See `Listener.skipped`."""
+        self.advance()
+
+
+class Publishing:
+    """Tells the broker of the run and its cracks.
+
+    Args:
+        publisher: the way out.
+        recorder: whose header counts.
+        header: of the run.
+        info: what `Reporter.info` is told.
+    """
+
+    def __init__(
+        self, publisher: Publisher, *, recorder: FlightRecorder, header: FlightHeader, info: dict[str, Any]
+    ) -> None:
+        self._publisher = publisher
+        self._recorder = recorder
+        self._reporter = Reporter(header)
+        self._info = info
+        self._live = header.mode == "live"
+        self._state_at = time.monotonic()
+
+    def start(self) -> None:
+        """Say what runs here, and that the run begins."""
+        self._publisher.publish(self._reporter.info(**self._info))
+        self._publisher.publish(self._reporter.state("running", self._recorder.header))
+        self._publisher.publish(self._reporter.mission("start", self._recorder.header))
+
+    def saw(self, sighting: Sighting) -> None:
+        """See `Listener.saw`."""
+        for row in sighting.crack_rows:
+            self._publisher.publish(self._reporter.crack(row, media_time_ns=sighting.frame.media_time_ns))
+        self._renew_state()
+
+    def skipped(self, row: FrameRow) -> None:  # noqa: ARG002 - counted in the header
+        """See `Listener.skipped`."""
+        self._renew_state()
+
+    def end(self) -> int:
+        """Say that the run ended; wait for the broker and return how many reports it has not taken."""
+        self._publisher.publish(self._reporter.mission("end", self._recorder.header))
+        self._publisher.publish(self._reporter.state("stopped", self._recorder.header))
+        waiting = self._publisher.flush(FLUSH_S)
+        return waiting + self._publisher.status.lost
+
+    def _renew_state(self) -> None:
+        # a replay says the same every time, so it goes by no clock
+        if self._live and time.monotonic() - self._state_at >= STATE_EVERY_S:
+            self._state_at = time.monotonic()
+            self._publisher.publish(self._reporter.state("running", self._recorder.header))

@@ -1,0 +1,11 @@
+"""The flight record: the folder that live runs and replays write alike, and that reports and replays read again.
+
+Why lines and not one document: a run that is killed leaves every finished frame readable. A frame's cracks are written
+before its own line, so a frame that has its line has all its cracks.
+"""
+
+from agent.record.reader import FlightRecord, read_flight
+from agent.record.recorder import FlightRecorder
+from agent.record.rows import crack_row, frame_row, skipped_row
+
+__all__ = ["FlightRecord", "FlightRecorder", "crack_row", "frame_row", "read_flight", "skipped_row"]

@@ -1,0 +1,42 @@
+"""How rows become bytes: the one place, so that equal rows are equal bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+DECIMALS: Final = 3  # of px, mm and degrees: finer than any of them is known
+_FINER: Final = {"scale_mm_px": 9, "confidence": 6, "rotation_deg": 6}
+
+
+def line(row: BaseModel) -> bytes:
+    """Return one line of compact JSON, UTF-8, keys in the model's order, floats rounded, newline at the end."""
+    return encode(_rounded(row.model_dump(by_alias=True), DECIMALS), indent=None) + b"\n"
+
+
+def document(model: BaseModel) -> bytes:
+    """Return a whole file of JSON for people to read; floats stand as they are, since settings are among them."""
+    return encode(model.model_dump(by_alias=True), indent=2) + b"\n"
+
+
+def encode(value: Any, *, indent: int | None = None) -> bytes:  # noqa: ANN401 - what JSON can hold
+    """Return JSON in UTF-8; half characters of undecodable file names become JSON's own escapes.
+
+    Raises:
+        ValueError: NaN or infinity, which JSON has not.
+    """
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=separators, indent=indent)
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _rounded(value: Any, decimals: int) -> Any:  # noqa: ANN401 - what JSON can hold
+    if isinstance(value, float):
+        return round(value, decimals) + 0.0  # + 0.0 makes -0.0 plain
+    if isinstance(value, dict):
+        return {key: _rounded(item, _FINER.get(key, DECIMALS)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item, decimals) for item in value]
+    return value

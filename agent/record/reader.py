@@ -1,0 +1,128 @@
+"""Reads a flight record row by row, also one whose run was killed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from agent.contract.flight import CRACKS_FILE, FLIGHT_FILE, FRAMES_FILE, CrackRow, FlightHeader, FrameRow
+from agent.errors import InputError
+from agent.record.layout import inside
+
+FLIGHT_SCHEMA = FlightHeader.model_fields["schema_"].default
+Row = TypeVar("Row", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class FlightRecord:
+    """A record on disk. Rows are read as they are asked for, so a long flight costs no memory."""
+
+    folder: Path
+    header: FlightHeader  # of a run that was killed: with the counts of what is there
+    torn_lines: int  # at the ends of the files: begun, but not finished before the run was killed
+
+    def frames(self) -> Iterator[FrameRow]:
+        """Yield the frames in the order of the run.
+
+        Raises:
+            InputError: a line in the middle is not a frame.
+        """
+        return _rows(self.folder / FRAMES_FILE, FrameRow)
+
+    def cracks(self) -> Iterator[CrackRow]:
+        """Yield the cracks of all finished frames, in the order of the run.
+
+        Raises:
+            InputError: a line is not a crack, or not of the frame whose turn it is.
+        """
+        for _, cracks in self.sightings():
+            yield from cracks
+
+    def sightings(self) -> Iterator[tuple[FrameRow, tuple[CrackRow, ...]]]:
+        """Yield each frame with its cracks.
+
+        Raises:
+            InputError: a line is not a frame or crack, or a crack is missing or not of the frame whose turn it is.
+        """
+        rows = _rows(self.folder / CRACKS_FILE, CrackRow)
+        for frame in self.frames():
+            cracks = tuple(itertools.islice(rows, frame.cracks))
+            if len(cracks) != frame.cracks or any(crack.frame != frame.index for crack in cracks):
+                raise InputError(
+                    f"{self.folder / CRACKS_FILE}: frame {frame.index} should have {frame.cracks} cracks here, "
+                    f"got cracks of frames {[crack.frame for crack in cracks]}; the record was altered"
+                )
+            yield frame, cracks
+
+    def picture(self, frame: FrameRow) -> Path | None:
+        """Return where a frame's picture lies, or None if it was not kept.
+
+        Raises:
+            InputError: the row names a place outside the record.
+        """
+        return None if frame.file is None else inside(self.folder, frame.file)
+
+
+def read_flight(folder: Path) -> FlightRecord:
+    """Open a record; its rows are read later.
+
+    Raises:
+        InputError: there is no record, or one of a schema that this version does not read.
+    """
+    path = folder / FLIGHT_FILE
+    try:
+        raw = json.loads(path.read_bytes())
+    except OSError as exc:
+        raise InputError(f"{folder}: no flight record here ({FLIGHT_FILE}: {exc.strerror})") from exc
+    except ValueError as exc:
+        raise InputError(f"{path}: not JSON ({exc})") from exc
+    schema = raw.get("schema") if isinstance(raw, dict) else None
+    if schema != FLIGHT_SCHEMA:
+        raise InputError(f"{path}: schema {schema!r}, but this version reads {FLIGHT_SCHEMA!r}; update crackscout")
+    header = _validated(FlightHeader, raw, where=str(path))
+    frames = skipped = cracks = 0
+    for row in _rows(folder / FRAMES_FILE, FrameRow):
+        skipped += row.status == "skipped"
+        frames += row.status != "skipped"
+        cracks += row.cracks
+    torn = _lines(folder / CRACKS_FILE) - cracks + _lines(folder / FRAMES_FILE) - frames - skipped
+    return FlightRecord(
+        folder, header.model_copy(update={"frames": frames, "skipped": skipped, "cracks": cracks}), max(torn, 0)
+    )
+
+
+def _rows(path: Path, model: type[Row]) -> Iterator[Row]:
+    """Yield the finished lines of a file; a missing file has none."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, content in enumerate(file, start=1):
+            if not content.endswith(b"\n"):
+                return  # the run was killed while it wrote this line
+            try:
+                raw = json.loads(content)
+            except ValueError as exc:
+                raise InputError(f"{path}:{number}: not JSON ({exc}); the record was altered") from exc
+            yield _validated(model, raw, where=f"{path}:{number}")
+
+
+def _validated(model: type[Row], raw: object, *, where: str) -> Row:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as exc:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in exc.errors())
+        raise InputError(f"{where}: {faults}") from exc
+
+
+def _lines(path: Path) -> int:
+    """Count the lines, a torn last one included."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        return sum(1 for _ in file)

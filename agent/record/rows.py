@@ -1,0 +1,127 @@
+"""From what the pipeline holds to what the record says."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from typing import Final
+
+from agent.contract.crack import Branch, Crack
+from agent.contract.flight import BranchRow, CrackRow, FrameRow, MaskRle, PoseRow
+from agent.contract.frame import Frame, SkippedFrame
+from agent.measure import mask_rle
+
+NAMESPACE: Final = uuid.UUID("01a30a63-9019-4ad3-8d34-e22611d27ea2")  # ours, for ever: ids are the same in every replay
+
+
+def frame_row(
+    frame: Frame,
+    *,
+    cracks: int,
+    runtime: str | None = None,
+    variant: str | None = None,
+    tiles: int = 0,
+    tiles_segmented: int = 0,
+    file: str | None = None,
+    rendered: bool = False,
+) -> FrameRow:
+    """Return the line of a frame.
+
+    Args:
+        frame: the frame.
+        cracks: how many were found in it.
+        runtime: which inferred it.
+        variant: of the network.
+        tiles: of the frame.
+        tiles_segmented: how many of them passed the gate.
+        file: where its picture lies in the record, if it was kept.
+        rendered: it was drawn and no agent has seen it yet.
+    """
+    pose = frame.pose
+    return FrameRow(
+        index=frame.index,
+        name=frame.name,
+        source=frame.source,
+        camera=frame.camera,
+        status="rendered" if rendered else "inferred",
+        media_time_ns=frame.media_time_ns,
+        sha256=frame.sha256,
+        width=frame.width,
+        height=frame.height,
+        scale_mm_px=frame.scale.mm_per_px,
+        scale_source=frame.scale.source,
+        pose=None if pose is None else PoseRow(x_mm=pose.x_mm, y_mm=pose.y_mm, rotation_deg=pose.rotation_deg),
+        runtime=runtime,
+        variant=variant,
+        tiles=tiles,
+        tiles_segmented=tiles_segmented,
+        cracks=cracks,
+        file=file,
+    )
+
+
+def skipped_row(frame: SkippedFrame) -> FrameRow:
+    """Return the line of a picture that could not be read."""
+    return FrameRow(
+        index=frame.index,
+        name=frame.name,
+        source=frame.source,
+        camera=frame.camera,
+        status="skipped",
+        reason=frame.reason,
+    )
+
+
+def crack_row(crack: Crack, frame: Frame, *, number: int, mission_id: str) -> CrackRow:
+    """Return the line of a crack in a frame.
+
+    Args:
+        crack: as measured.
+        frame: that it was seen in.
+        number: the crack's place in the frame, from 0. Until cracks are followed from frame to frame it is a crack's
+            only name, so each sighting is a crack of its own.
+        mission_id: of the run.
+    """
+    mission = uuid.uuid5(NAMESPACE, mission_id)
+    crack_id = uuid.uuid5(mission, f"{frame.camera}|{frame.index}|{number}")
+    revision = 0
+    x, y, width, height = crack.bbox_xywh_px
+    size, counts = mask_rle(crack.bbox_xywh_px, crack.mask, (frame.height, frame.width))
+    return CrackRow(
+        id=str(uuid.uuid5(mission, f"{frame.camera}|{frame.index}|{crack_id}|{revision}")),
+        crack_id=str(crack_id),
+        revision=revision,
+        frame=frame.index,
+        camera=frame.camera,
+        kind="crack",
+        confidence=crack.confidence,
+        severity="ungraded",
+        gradable=crack.gradable,
+        not_gradable_reason=crack.not_gradable_reason,
+        bbox_x=x,
+        bbox_y=y,
+        bbox_w=width,
+        bbox_h=height,
+        length_px=crack.length_px,
+        width_px=crack.width_px,
+        width_p50_px=crack.width_p50_px,
+        width_max_px=crack.width_max_px,
+        area_px=crack.area_px,
+        orientation_deg=crack.orientation_deg,
+        scale_mm_px=crack.scale.mm_per_px,
+        scale_source=crack.scale.source,
+        length_mm=crack.length_mm,
+        width_mm=crack.width_mm,
+        width_p50_mm=crack.width_p50_mm,
+        width_max_mm=crack.width_max_mm,
+        area_mm2=crack.area_mm2,
+        branches=tuple(map(_branch_row, crack.branches)),
+        mask=MaskRle(size=size, counts=tuple(counts)),
+    )
+
+
+def _branch_row(branch: Branch) -> BranchRow:
+    return BranchRow(
+        line_px=tuple((float(x), float(y)) for x, y in branch.line_xy_px),
+        width_px=tuple(None if math.isnan(width) else float(width) for width in branch.width_px),
+    )

@@ -1,0 +1,41 @@
+"""Cracks as GeoJSON, for maps and GIS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agent.contract.flight import CrackRow, FrameRow
+from agent.record import FlightRecord
+from agent.record.jsonl import encode
+from agent.record.layout import partial
+
+
+def write_geojson(record: FlightRecord, path: Path) -> None:
+    """Write a FeatureCollection (RFC 7946, WGS 84) with a feature per crack.
+
+    Without a position the geometry is null: pixels or local millimetres would open as degrees near the equator. Centre
+    lines stand in the properties, in px of the frame; the masks stay in the record.
+
+    Raises:
+        InputError: the record was altered.
+        OutputError: the file cannot be written.
+    """
+    with partial(path) as beside, beside.open("wb") as file:
+        file.write(b'{"type":"FeatureCollection","features":[')
+        separator = b"\n"
+        for frame, cracks in record.sightings():
+            for crack in cracks:
+                file.write(separator + encode(_feature(record.header.mission_id, frame, crack), indent=None))
+                separator = b",\n"
+        file.write(b"\n]}\n")
+
+
+def _feature(mission_id: str, frame: FrameRow, crack: CrackRow) -> dict[str, object]:
+    properties = {
+        "mission_id": mission_id,
+        "frame_name": frame.name,
+        "source": frame.source,
+        "media_time_ns": frame.media_time_ns,
+        **crack.model_dump(exclude={"id", "mask"}),
+    }
+    return {"type": "Feature", "id": crack.id, "geometry": None, "properties": properties}

@@ -1,0 +1,258 @@
+"""Draws what was found over the picture it was found in: thin lines around each crack, so that the crack stays seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+
+from agent.contract.arrays import UInt8
+from agent.contract.flight import CrackRow, FrameRow
+from agent.contract.reports import Severity
+from agent.report import figures
+from agent.report.labels import LabelRoom, Spot
+from agent.report.outlines import SUBPIXEL_BITS, Marked, View, outlines
+
+LARGEST_EDGE_PX: Final = 4096  # larger photos are reduced
+SMALL_EDGE_PX: Final = 640  # below it a picture is enlarged, by a whole factor, to about READABLE_EDGE_PX
+READABLE_EDGE_PX: Final = 960
+LARGEST_ZOOM: Final = 4
+MOST_LABELS: Final = 24  # the worst cracks get one
+CROP_EDGE_PX: Final = (96, 320)  # of the frame
+_FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
+_FONT_HEIGHT_PX: Final = 22  # of capital letters at scale 1
+_INK: Final = (240, 242, 245)
+_PAPER: Final = (22, 25, 30)
+_TINT: Final = 0.25  # of an overlay's crack pixels
+_GAP_LINES: Final = 2.5  # between a crack and its outline, in thicknesses of the line
+
+
+def draw_overlay(
+    image_rgb: UInt8, frame: FrameRow, cracks: Sequence[Marked], *, edge_px: int = LARGEST_EDGE_PX
+) -> UInt8:
+    """Return the picture with its cracks outlined and labelled, above a strip with scale bar and legend.
+
+    Args:
+        image_rgb: (H, W, 3), the frame.
+        frame: its row.
+        cracks: those found in it.
+        edge_px: the longer edge is reduced to this if it is longer.
+    """
+    height, width = image_rgb.shape[:2]
+    longest = max(height, width)
+    whole = 1 if longest >= SMALL_EDGE_PX else min(LARGEST_ZOOM, math.ceil(READABLE_EDGE_PX / longest))
+    view = View(x=0, y=0, width=width, height=height, zoom=min(float(whole), edge_px / longest))
+    picture = _outlined(_tinted(image_rgb, cracks), view, cracks)
+    pen = _Pen.of(picture)
+    _label(picture, view, sorted(cracks, key=lambda marked: figures.badness(marked.crack), reverse=True), pen)
+    return np.vstack([picture, _footer(picture.shape[1], view, frame, [marked.crack for marked in cracks], pen)])
+
+
+def draw_crop(image_rgb: UInt8, marked: Marked, *, edge_px: int = 480) -> UInt8:
+    """Return a close view of a crack at its widest place, with a scale bar where the scale is known.
+
+    Args:
+        image_rgb: (H, W, 3), the frame.
+        marked: a crack found in it.
+        edge_px: the picture's longer edge, at most.
+    """
+    crack = marked.crack
+    view = _around(crack, (image_rgb.shape[0], image_rgb.shape[1]), edge_px)
+    part = image_rgb[view.y : view.y + view.height, view.x : view.x + view.width]
+    picture = _outlined(part, view, [marked])
+    pen = _Pen.of(picture)
+    margin = pen.height
+    if (bar := _scale_bar(view, crack.scale_mm_px, picture.shape[1] // 3, pen)) is not None:
+        at = (margin, picture.shape[0] - margin - bar.shape[0])
+        if at[1] > 0 and margin + bar.shape[1] < picture.shape[1]:
+            picture[at[1] : at[1] + bar.shape[0], at[0] : at[0] + bar.shape[1]] = bar
+    return picture
+
+
+@dataclass(frozen=True, slots=True)
+class _Pen:
+    """How thick lines and how high letters are in a picture, px."""
+
+    line: int
+    height: int
+
+    @classmethod
+    def of(cls, picture: UInt8) -> _Pen:
+        longest = max(picture.shape[:2])
+        return cls(_line(longest), max(11, round(longest / 95)))
+
+    @property
+    def stroke(self) -> int:
+        return max(1, round(self.height / 11))
+
+    @property
+    def scale(self) -> float:
+        return self.height / _FONT_HEIGHT_PX
+
+    def width_of(self, text: str) -> int:
+        return int(cv2.getTextSize(text, _FONT, self.scale, self.stroke)[0][0])
+
+    def write(self, picture: UInt8, text: str, x: int, base: int, colour: tuple[int, int, int] = _INK) -> None:
+        cv2.putText(picture, text, (x, base), _FONT, self.scale, colour, self.stroke, cv2.LINE_AA)
+
+
+def _line(longest_px: int) -> int:
+    return max(1, round(longest_px / 1400))
+
+
+def _outlined(part_rgb: UInt8, view: View, cracks: Sequence[Marked]) -> UInt8:
+    """Return the part at the view's zoom, cracks outlined."""
+    smoothly = cv2.INTER_AREA if view.zoom < 1 else cv2.INTER_CUBIC
+    picture = np.asarray(cv2.resize(part_rgb, view.picture_wh, interpolation=smoothly), np.uint8)
+    line = _line(max(picture.shape[:2]))
+    for marked in cracks:
+        lines = outlines(marked, view, gap_px=_GAP_LINES * line)
+        colour = figures.SEVERITY_RGB[marked.crack.severity]
+        cv2.polylines(picture, lines, True, colour, line, cv2.LINE_AA, SUBPIXEL_BITS)
+    return picture
+
+
+def _tinted(image_rgb: UInt8, cracks: Sequence[Marked]) -> UInt8:
+    """Return a copy with the cracks' pixels tinted, so lightly that they stay seen."""
+    tinted = image_rgb.copy()
+    for marked in cracks:
+        crack = marked.crack
+        box = tinted[crack.bbox_y : crack.bbox_y + crack.bbox_h, crack.bbox_x : crack.bbox_x + crack.bbox_w]
+        on = marked.mask.astype(bool)
+        box[on] = np.rint(box[on] * (1 - _TINT) + np.array(figures.SEVERITY_RGB[crack.severity]) * _TINT)
+    return tinted
+
+
+def _label(picture: UInt8, view: View, worst_first: Sequence[Marked], pen: _Pen) -> None:
+    """Label the worst cracks where there is room."""
+    cell = max(4, pen.height // 2)
+    rows, columns = -(-picture.shape[0] // cell), -(-picture.shape[1] // cell)
+    cells = [_cells(marked, view, rows, columns, cell) for marked in worst_first]
+    taken = np.zeros((rows, columns), np.uint8)
+    for own in cells:
+        taken |= cv2.dilate(own, np.ones((3, 3), np.uint8))
+    # The last row and column may reach over the edge.
+    taken[-1], taken[:, -1] = 1, 1
+    room = LabelRoom(taken, cell)
+    labels = []
+    for marked, own in list(zip(worst_first, cells, strict=True))[:MOST_LABELS]:
+        crack = marked.crack
+        text = f"{figures.short_id(crack)}  W {figures.width(crack)}  L {figures.length(crack)}"
+        wide, high = pen.width_of(text) + 2 * pen.height, 2 * pen.height
+        if spot := room.take(own.astype(bool), width_px=wide, height_px=high):
+            labels.append(_Label(spot, wide, high, cell, text, figures.SEVERITY_RGB[crack.severity]))
+    for label in labels:  # the lines first: none may cross another's text
+        cv2.line(picture, *label.pointer_xy, label.colour, pen.line, cv2.LINE_AA)
+    for label in labels:
+        label.draw(picture, pen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    spot: Spot
+    width: int  # px
+    height: int
+    distance: int  # px, that the line to the crack keeps from its cell's middle, so as not to cover the crack
+    text: str
+    colour: tuple[int, int, int]
+
+    @property
+    def pointer_xy(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The ends of the line from the label towards the crack."""
+        (x, y), spot = self.spot.crack_xy, self.spot
+        near_x, near_y = min(max(x, spot.x), spot.x + self.width), min(max(y, spot.y), spot.y + self.height)
+        share = min(1.0, self.distance / max(1.0, math.hypot(near_x - x, near_y - y)))
+        return (near_x, near_y), (round(x + share * (near_x - x)), round(y + share * (near_y - y)))
+
+    def draw(self, picture: UInt8, pen: _Pen) -> None:
+        x, y = self.spot.x, self.spot.y
+        box = picture[y : y + self.height, x : x + self.width]
+        box[:] = np.rint(box * 0.2 + np.array(_PAPER) * 0.8)
+        box[:, : max(2, pen.height // 4)] = self.colour
+        pen.write(picture, self.text, x + pen.height, y + self.height - pen.height // 2)
+
+
+def _cells(marked: Marked, view: View, rows: int, columns: int, cell_px: int) -> UInt8:
+    """Return the grid's cells that the crack touches, (rows, columns), 0 or 1; at least one."""
+    crack = marked.crack
+    y, x = np.nonzero(marked.mask)
+    zoom = view.zoom / cell_px
+    cells = np.zeros((rows, columns), np.uint8)
+    at_y = ((y + crack.bbox_y - view.y + 0.5) * zoom).astype(np.intp).clip(0, rows - 1)
+    at_x = ((x + crack.bbox_x - view.x + 0.5) * zoom).astype(np.intp).clip(0, columns - 1)
+    cells[at_y, at_x] = 1
+    return cells
+
+
+def _footer(width: int, view: View, frame: FrameRow, cracks: Sequence[CrackRow], pen: _Pen) -> UInt8:
+    """Return the strip under the picture; what does not fit into its width is left out."""
+    strip = np.full((3 * pen.height, width, 3), _PAPER, np.uint8)
+    x = pen.height
+    if (bar := _scale_bar(view, frame.scale_mm_px, width // 4, pen)) is not None and bar.shape[1] + x < width:
+        top = (strip.shape[0] - bar.shape[0]) // 2
+        strip[top : top + bar.shape[0], x : x + bar.shape[1]] = bar
+        x += bar.shape[1] + 2 * pen.height
+    labelled = f", {MOST_LABELS} labelled" if len(cracks) > MOST_LABELS else ""
+    count = f"{len(cracks)} crack{'' if len(cracks) == 1 else 's'}{labelled}" if cracks else "no crack found"
+    texts: list[tuple[str, Severity | None]] = [(count, None)]
+    texts += [(severity, severity) for severity in figures.SEVERITIES if any(c.severity == severity for c in cracks)]
+    if cracks:
+        texts.append(("W width, L length", None))
+    if frame.scale_mm_px is None:
+        texts.append(("scale unknown", None))
+    texts.append((figures.plain(frame.name).encode("ascii", "replace").decode(), None))
+    base = strip.shape[0] // 2 + pen.height // 2
+    for text, severity in texts:
+        swatch = 0 if severity is None else 2 * pen.height
+        if x + swatch + pen.width_of(text) > width - pen.height:
+            break
+        if severity is not None:
+            strip[base - pen.height : base, x : x + pen.height] = figures.SEVERITY_RGB[severity]
+        pen.write(strip, text, x + swatch, base)
+        x += swatch + pen.width_of(text) + 2 * pen.height
+    return strip
+
+
+def _scale_bar(view: View, mm_per_px: float | None, longest_px: int, pen: _Pen) -> UInt8 | None:
+    """Return a bar of 1, 2 or 5 times a power of ten mm with its length beside it, or None if the scale is unknown."""
+    if mm_per_px is None or longest_px < 1:
+        return None
+    mm = _round_length(longest_px / view.zoom * mm_per_px)
+    bar = max(1, round(mm / mm_per_px * view.zoom))
+    text = f"{mm / 1000:g} m" if mm >= 1000 else f"{mm:g} mm"
+    picture = np.full((2 * pen.height, bar + pen.width_of(text) + 3 * pen.height, 3), _PAPER, np.uint8)
+    middle, left = pen.height, pen.height // 2
+    thick = max(1, pen.height // 6)
+    picture[middle - thick : middle + thick, left : left + bar] = _INK
+    for x in (left, left + bar - 1):
+        picture[middle - pen.height // 2 : middle + pen.height // 2, x - thick // 2 : x + thick - thick // 2] = _INK
+    pen.write(picture, text, left + bar + pen.height, middle + pen.height // 2)
+    return picture
+
+
+def _round_length(longest: float) -> float:
+    """Return the longest of 1, 2, 5, 10, 20, ... that is at most `longest`."""
+    power = 10.0 ** math.floor(math.log10(longest))
+    return max(step * power for step in (1, 2, 5) if step * power <= longest * (1 + 1e-9))
+
+
+def _around(crack: CrackRow, frame_hw: tuple[int, int], edge_px: int) -> View:
+    """Return a view of the crack's widest place, or of the middle of its box if its width was not measured."""
+    widths = [
+        (width, point)
+        for branch in crack.branches
+        for point, width in zip(branch.line_px, branch.width_px, strict=True)
+        if width is not None
+    ]
+    middle = (crack.bbox_x + crack.bbox_w / 2, crack.bbox_y + crack.bbox_h / 2)
+    x, y = max(widths)[1] if widths else middle
+    smallest, largest = CROP_EDGE_PX
+    edge = min(max(round(1.3 * max(crack.bbox_w, crack.bbox_h)), smallest), largest)
+    height, width = min(edge, frame_hw[0]), min(edge, frame_hw[1])
+    left = min(max(round(x) - width // 2, 0), frame_hw[1] - width)
+    top = min(max(round(y) - height // 2, 0), frame_hw[0] - height)
+    return View(x=left, y=top, width=width, height=height, zoom=edge_px / max(width, height))

@@ -1,0 +1,68 @@
+"""Cracks as a table, for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from agent.contract.flight import CrackRow, FrameRow
+from agent.record import FlightRecord
+from agent.record.layout import partial
+
+Cell = str | float | bool | None
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+COLUMNS: Final[dict[str, Callable[[FrameRow, CrackRow], Cell]]] = {
+    "frame": lambda frame, _: frame.index,
+    "frame_name": lambda frame, _: frame.name,
+    "source": lambda frame, _: frame.source,
+    "camera": lambda frame, _: frame.camera,
+    "media_time_s": lambda frame, _: None if frame.media_time_ns is None else frame.media_time_ns / 1e9,
+    "crack_id": lambda _, crack: crack.crack_id,
+    "id": lambda _, crack: crack.id,
+    "revision": lambda _, crack: crack.revision,
+    "kind": lambda _, crack: crack.kind,
+    "severity": lambda _, crack: crack.severity,
+    "confidence": lambda _, crack: crack.confidence,
+    "gradable": lambda _, crack: crack.gradable,
+    "not_gradable_reason": lambda _, crack: crack.not_gradable_reason,
+    "width_p95_mm": lambda _, crack: crack.width_mm,
+    "width_p50_mm": lambda _, crack: crack.width_p50_mm,
+    "width_max_mm": lambda _, crack: crack.width_max_mm,
+    "length_mm": lambda _, crack: crack.length_mm,
+    "area_mm2": lambda _, crack: crack.area_mm2,
+    "width_p95_px": lambda _, crack: crack.width_px,
+    "width_p50_px": lambda _, crack: crack.width_p50_px,
+    "width_max_px": lambda _, crack: crack.width_max_px,
+    "length_px": lambda _, crack: crack.length_px,
+    "area_px": lambda _, crack: crack.area_px,
+    "orientation_deg": lambda _, crack: crack.orientation_deg,
+    "scale_mm_per_px": lambda _, crack: crack.scale_mm_px,
+    "scale_source": lambda _, crack: crack.scale_source,
+    "bbox_x_px": lambda _, crack: crack.bbox_x,
+    "bbox_y_px": lambda _, crack: crack.bbox_y,
+    "bbox_width_px": lambda _, crack: crack.bbox_w,
+    "bbox_height_px": lambda _, crack: crack.bbox_h,
+}
+
+
+def write_csv(record: FlightRecord, path: Path) -> None:
+    """Write a line per crack, UTF-8, units in the names of the columns, unknown figures empty.
+
+    Raises:
+        InputError: the record was altered.
+        OutputError: the file cannot be written.
+    """
+    with partial(path) as beside, beside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(COLUMNS)
+        for frame, cracks in record.sightings():
+            table.writerows([_harmless(value(frame, crack)) for value in COLUMNS.values()] for crack in cracks)
+
+
+def _harmless(cell: Cell) -> Cell:
+    """Keep a spreadsheet from running a name as a formula."""
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell

@@ -1,0 +1,351 @@
+"""The device's settings: one YAML file, the environment, the command line.
+
+Precedence: command line > environment (`CRACKSCOUT_MQTT__HOST`) > file > default. Every fault is reported at once, each
+with the place it stands at: `device.yaml:5:3: mqtt.qso: not a setting; did you mean 'qos'?`. Passwords never become
+settings, so no dump, record or log can hold one: see `mqtt_password`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+from typing_extensions import Self
+
+from agent import strict_yaml
+from agent.contract.bundle import Precision
+from agent.contract.reports import SEGMENT_PATTERN
+from agent.contract.strict import Strict
+from agent.errors import ConfigError
+from agent.measure.settings import MeasureSettings
+from agent.strict_yaml import Keys, Place, dotted
+
+ENVIRONMENT_PREFIX: Final = "CRACKSCOUT_"
+PASSWORD_VARIABLE: Final = "CRACKSCOUT_MQTT__PASSWORD"  # noqa: S105 - a variable's name
+CREDENTIAL_NAME: Final = "mqtt_password"
+
+Segment = Annotated[str, Field(pattern=SEGMENT_PATTERN)]
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+def _resolvable(host: str) -> str:
+    """Refuse what the resolver would stumble over later, in a thread that nobody watches."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        host = ""
+    if not re.fullmatch(r"[^\s/\x00-\x20\x7f]+", host):
+        raise ValueError("must be the name or address of a host, without port or path")
+    return host
+
+
+class Section(Strict):
+    """A group of settings."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _switches_are_no_numbers(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError(f"{str(value).lower()} is a switch; this setting is none")
+        return value
+
+
+class RuntimeSettings(Section):
+    """What the networks run on."""
+
+    name: Literal["onnxruntime"] = Field(default="onnxruntime", description="The runtime that infers.")
+    variant: Precision = Field(default="fp32", description="Which variant of the bundle's networks.")
+    workers: int | None = Field(
+        default=None, ge=1, le=64, description="Tiles inferred at the same time; null: one per CPU core."
+    )
+
+
+class CameraSettings(Section):
+    """One camera."""
+
+    name: Segment = Field(description="As reports call it: a-z, 0-9, _ and -, at most 64.")
+    source: str = Field(min_length=1, repr=False, description="A path or a URL.")
+    mm_per_px: float | None = Field(default=None, gt=0, description="Size of a pixel on the surface; null: unknown.")
+
+    @field_serializer("source")
+    def _without_its_password(self, source: str) -> str:
+        parts = urlsplit(source) if "://" in source else None
+        return source.replace(f":{parts.password}@", ":***@", 1) if parts and parts.password else source
+
+
+class DetectSettings(Section):
+    """How a frame becomes a probability map."""
+
+    gate: bool = Field(default=True, description="Skip tiles in which the bundle's gate sees no crack.")
+    gate_threshold: Unit | None = Field(default=None, description="On the gate's probability; null: the bundle's.")
+    segmenter_threshold: Unit | None = Field(
+        default=None, description="On the probability of a pixel; null: the bundle's."
+    )
+
+
+class RecordSettings(Section):
+    """The flight record."""
+
+    frames: Literal["none", "evidence", "all"] = Field(
+        default="none", description="Which pictures are kept: none, those with cracks, or all."
+    )
+    dir: Path = Field(default=Path("flights"), description="Where `run` puts its records, one folder per mission.")
+
+
+class TlsSettings(Section):
+    """Encryption on the way to the broker."""
+
+    enabled: bool = Field(default=False, description="Encrypt, and check the broker's certificate and name.")
+    ca_file: Path | None = Field(
+        default=None, description="Who signs the broker's certificate; null: the system's list."
+    )
+
+
+class MqttSettings(Section):
+    """Where reports go. The password is no setting: see `mqtt_password`."""
+
+    host: Annotated[str, AfterValidator(_resolvable)] | None = Field(
+        default=None, description="The broker; null: nothing is published."
+    )
+    port: int = Field(default=1883, ge=1, le=65535, description="1883, or 8883 with TLS.")
+    prefix: str = Field(
+        default="crackscout",
+        max_length=256,
+        pattern=f"{SEGMENT_PATTERN[:-1]}(/{SEGMENT_PATTERN[1:-1]})*$",
+        description="Topics are <prefix>/v1/<device>/...",
+    )
+    protocol: Literal[5] = Field(default=5, description="MQTT version.")
+    qos: Literal[1] = Field(default=1, description="Reports arrive at least once.")
+    keepalive: int = Field(default=15, ge=5, le=3600, description="Seconds of silence after which to probe the broker.")
+    username: str | None = Field(default=None, min_length=1, max_length=1024, description="null: anonymous.")
+    password_file: Path | None = Field(
+        default=None,
+        description=f"Holds the password alone; ${PASSWORD_VARIABLE} goes before, "
+        f"$CREDENTIALS_DIRECTORY/{CREDENTIAL_NAME} after it.",
+    )
+    tls: TlsSettings = TlsSettings()
+
+
+class LoggingSettings(Section):
+    """What the agent says about itself, on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="The least that is said.")
+    format: Literal["text", "json"] = Field(default="text", description="One line of text or one JSON object each.")
+
+
+class Settings(Section):
+    """All settings of a device."""
+
+    version: Literal[1] = Field(default=1, description="Of this file's layout.")
+    device: Segment = Field(default="crackscout", description="As topics call it: a-z, 0-9, _ and -, at most 64.")
+    bundle: str = Field(default="default", min_length=1, description="A shipped bundle's name, or a bundle's folder.")
+    runtime: RuntimeSettings = RuntimeSettings()
+    cameras: tuple[CameraSettings, ...] = Field(default=(), description="What `run` watches.")
+    detect: DetectSettings = DetectSettings()
+    measure: MeasureSettings = MeasureSettings()
+    record: RecordSettings = RecordSettings()
+    mqtt: MqttSettings = MqttSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+    @model_validator(mode="after")
+    def _cameras_differ(self) -> Self:
+        names = [camera.name for camera in self.cameras]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"cameras: the name {twice[0]!r} is given twice; reports could not tell them apart")
+        return self
+
+    def public(self) -> dict[str, Any]:
+        """Return everything as JSON types, without secrets: for records, hashes and prints."""
+        return self.model_dump(mode="json")
+
+
+def load(
+    path: Path | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> Settings:
+    """Read the settings. Relative paths in them are relative to the current folder.
+
+    Args:
+        path: the YAML file; None takes the defaults.
+        environment: the process's environment; only variables that begin with CRACKSCOUT_ are looked at. `__` parts the
+            levels; an empty value is null.
+        overrides: from the command line, by dotted name: `{"mqtt.host": "broker.local"}`.
+
+    Raises:
+        ConfigError: everything that does not fit, one line each.
+    """
+    file = strict_yaml.read(path) if path else None
+    values = file.values if file else {}
+    faults: list[tuple[Place | str, str]] = [*file.faults] if file else []
+    if file and "version" not in values:
+        faults.append((Place(str(path), 1, 1), "version: missing; begin the file with 'version: 1'"))
+    origins: dict[Keys, str] = {}
+    for keys, value, origin in (*_from_environment(environment or {}), *_from_overrides(overrides or {})):
+        _put(values, keys, value)
+        origins[keys] = origin
+    try:
+        settings = Settings.model_validate(_without_empty_sections(values, Settings))
+    except ValidationError as exc:
+        told = {place for place, _ in faults}
+        found = [(_origin(error["loc"], error["type"], file, origins), _text(error)) for error in exc.errors()]
+        faults += [fault for fault in found if fault[0] not in told]
+    if faults:
+        faults.sort(key=lambda fault: (isinstance(fault[0], str), fault[0]))
+        raise ConfigError("\n".join(f"{origin}: {text}" for origin, text in faults))
+    return settings
+
+
+def mqtt_password(mqtt: MqttSettings, environment: Mapping[str, str]) -> SecretStr | None:
+    """Return the broker's password: from the environment, else `mqtt.password_file`, else systemd's credentials.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not one line of text.
+    """
+    if environment.get(PASSWORD_VARIABLE):
+        return SecretStr(environment[PASSWORD_VARIABLE])
+    path = mqtt.password_file
+    if path is None:
+        credentials = environment.get("CREDENTIALS_DIRECTORY")
+        path = Path(credentials, CREDENTIAL_NAME) if credentials else None
+        if path is None or not path.is_file():
+            return None
+    try:
+        text = path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
+        raise ConfigError(f"{path}: the broker's password cannot be read ({why}); see mqtt.password_file") from exc
+    if not text or not text.isprintable():
+        raise ConfigError(f"{path}: must hold the broker's password alone, on one line")
+    return SecretStr(text)
+
+
+def dump(settings: Settings) -> str:
+    """Return the settings as a YAML file that `load` reads, each below its meaning; without secrets."""
+    return "\n".join(_yaml_lines(settings, settings.public(), indent="")) + "\n"
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[Keys, str | None, str]]:
+    for name, value in sorted(environment.items()):
+        if name.startswith(ENVIRONMENT_PREFIX) and name != PASSWORD_VARIABLE:
+            keys = tuple(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"))
+            yield keys, value or None, f"environment {name}"
+
+
+def _from_overrides(overrides: Mapping[str, object]) -> Iterator[tuple[Keys, object, str]]:
+    for name, value in overrides.items():
+        yield tuple(name.split(".")), value, "command line"
+
+
+def _put(values: dict[str, Any], keys: Keys, value: object) -> None:
+    """Set a value; where the file has no mapping in its way, the file's own fault will be told."""
+    *parents, last = keys
+    for key in parents:
+        if values.get(str(key)) is None:
+            values[str(key)] = {}
+        values = values[str(key)]
+        if not isinstance(values, dict):
+            return
+    values[str(last)] = value
+
+
+def _without_empty_sections(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Take a section of which only the name is left (`mqtt:`) for absent."""
+    kept = {}
+    for name, value in values.items():
+        section = _section(model, name)
+        if section and isinstance(value, dict):
+            kept[name] = _without_empty_sections(value, section)
+        elif not section or value is not None:
+            kept[name] = value
+    return kept
+
+
+def _section(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """Return the model of a section, or of a list's items."""
+    field = model.model_fields.get(name)
+    kind = (get_args(field.annotation) or (field.annotation,))[0] if field else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _origin(loc: Keys, kind: str, file: strict_yaml.YamlFile | None, origins: Mapping[Keys, str]) -> Place | str:
+    """Return where a faulty value came from: the nearest part of its way that has a place."""
+    for end in range(len(loc), 0, -1):
+        if loc[:end] in origins:
+            return origins[loc[:end]]
+        places = file.key_places if file and kind == "extra_forbidden" and end == len(loc) else file and file.places
+        if places and loc[:end] in places:
+            return places[loc[:end]]
+    return Place(str(file.path), 1, 1) if file else "settings"
+
+
+def _text(error: ErrorDetails) -> str:
+    loc, name = error["loc"], dotted(error["loc"])
+    match error["type"]:
+        case "extra_forbidden" if loc == ("mqtt", "password"):
+            return f"{name}: a password does not belong here; use mqtt.password_file or ${PASSWORD_VARIABLE}"
+        case "extra_forbidden":
+            return f"{name}: not a setting; {_hint(loc)}"
+        case "missing":
+            return f"{name}: missing"
+        case "value_error":
+            text = error["msg"].removeprefix("Value error, ")
+            return f"{name}: {text}" if name else text
+    value = error["input"]
+    shown = repr(value)[:80] if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
+    return f"{name}: {shown} does not fit: {re.sub('^(Input|String) should', 'it should', error['msg'])}"
+
+
+def _hint(loc: Keys) -> str:
+    """Name the setting that was probably meant, else those that there are."""
+    model: type[BaseModel] = Settings
+    for key in loc[:-1]:
+        model = (_section(model, key) if isinstance(key, str) else None) or model
+    close = difflib.get_close_matches(str(loc[-1]), model.model_fields, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(model.model_fields)}"
+
+
+def _yaml_lines(model: BaseModel, values: Mapping[str, Any], *, indent: str) -> Iterator[str]:
+    for name, field in type(model).model_fields.items():
+        part, value = getattr(model, name), values[name]
+        if field.description:
+            yield f"{indent}# {field.description}"
+        if isinstance(part, BaseModel):
+            yield f"{indent}{name}:"
+            yield from _yaml_lines(part, value, indent=f"{indent}  ")
+        elif isinstance(part, tuple) and part and isinstance(part[0], BaseModel):
+            yield f"{indent}{name}:"
+            for item, item_values in zip(part, value, strict=True):
+                first, *others = _yaml_lines(item, item_values, indent="")
+                yield f"{indent}  - {first}"
+                yield from (f"{indent}    {line}" for line in others)
+        else:
+            yield f"{indent}{name}: {_yaml_scalar(value)}"
+
+
+def _yaml_scalar(value: object) -> str:
+    """Return a value that no reader of YAML can misunderstand: text always stands in quotes."""
+    if isinstance(value, str):
+        return str(yaml.safe_dump(value, default_style='"', allow_unicode=True, width=math.inf)).strip()
+    return json.dumps(value)

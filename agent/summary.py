@@ -1,0 +1,66 @@
+"""What a run did, for people and for machines."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.pipeline import Tally
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The figures of one run."""
+
+    out: Path
+    report: Path
+    tally: Tally
+    wall_seconds: float
+    ignored: Mapping[str, int] = field(default_factory=dict)  # files of the folders that were not read, by suffix
+    unacknowledged: int | None = None  # reports that the broker has not taken; None if none were to be published
+
+    @property
+    def delivered(self) -> bool:
+        """Whether everything that was to be published was."""
+        return not self.unacknowledged
+
+    def as_json(self) -> dict[str, Any]:
+        """Return one flat object; seconds are CPU seconds of the process but for `wall_seconds`."""
+        tally = self.tally
+        return {
+            "frames": tally.frames,
+            "skipped": tally.skipped,
+            "cracks": tally.cracks,
+            "ignored": dict(self.ignored),
+            "tiles": tally.tiles,
+            "tiles_segmented": tally.tiles_segmented,
+            "megapixels": round(tally.megapixels, 3),
+            "wall_seconds": round(self.wall_seconds, 3),
+            "stage_seconds": {name: round(seconds, 3) for name, seconds in tally.stage_seconds.items()},
+            "run_seconds": round(tally.run_seconds, 3),
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            "unacknowledged": self.unacknowledged,
+            "out": str(self.out),
+            "report": str(self.report),
+        }
+
+    def as_text(self) -> str:
+        """Return a few lines for a person."""
+        tally = self.tally
+        skipped = f", {tally.skipped} skipped (reasons in the report)" if tally.skipped else ""
+        ignored = ", ".join(f"{count} {suffix}" for suffix, count in self.ignored.items())
+        lines = [
+            f"{tally.cracks} crack sightings in {tally.frames} frames{skipped}, {self.wall_seconds:.1f} s",
+            f"{tally.tiles_segmented} of {tally.tiles} tiles passed the gate",
+            *([f"files in the folders that are no photos and were not read: {ignored}"] if ignored else []),
+        ]
+        if self.unacknowledged is not None:
+            lines.append(
+                f"{self.unacknowledged} reports were not acknowledged by the broker; they are in the flight record"
+                if self.unacknowledged
+                else "every report was acknowledged by the broker"
+            )
+        return "\n".join([*lines, f"report: {self.report}"])

@@ -1,0 +1,58 @@
+"""What `crack-export bundle` needs to be told, apart from the checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from agent import strict_yaml
+from agent.contract.strict import Strict
+from agent.errors import ConfigError
+
+
+class ExportSettings(Strict):
+    """A bundle's name, its licence, how it is tiled, and what is known to fail."""
+
+    name: str = Field(default="default", pattern="^[a-z0-9][a-z0-9_-]{0,63}$")
+    licence: str = Field(default="not stated", min_length=1)
+    tile_px: int = Field(default=512, ge=64)
+    overlap_px: int = Field(default=64, ge=0)
+    golden_tiles: int = Field(default=3, ge=1, le=16)
+    summary: str = "A crack segmenter and, where given, a gate."
+    fails: tuple[str, ...] = Field(default=(), description="What the networks are known to get wrong; for the card.")
+    training: tuple[str, ...] = Field(default=(), description="Commands that repeat the training; for the card.")
+
+
+def load(path: Path | None) -> ExportSettings:
+    """Read a settings file; None gives the defaults.
+
+    Raises:
+        ConfigError: unreadable, or values that do not fit, all named.
+    """
+    if path is None:
+        return ExportSettings()
+    file = strict_yaml.read(path)
+    faults = [f"line {place.line}: {fault}" for place, fault in file.faults]
+    try:
+        settings = ExportSettings.model_validate(file.values)
+    except ValidationError as exc:
+        faults += [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in exc.errors()]
+        raise ConfigError(f"{path}: {len(faults)} to fix: {'; '.join(faults)}") from exc
+    if faults:
+        raise ConfigError(f"{path}: {len(faults)} to fix: {'; '.join(faults)}")
+    return settings
+
+
+def named(settings: ExportSettings, name: str | None) -> ExportSettings:
+    """Return the settings with another name; None keeps theirs.
+
+    Raises:
+        ConfigError: not a bundle's name.
+    """
+    if name is None:
+        return settings
+    try:
+        return ExportSettings.model_validate({**settings.model_dump(), "name": name})
+    except ValidationError as exc:
+        raise ConfigError(f"--name {name}: a bundle's name is small letters, digits, - and _, 64 at most") from exc

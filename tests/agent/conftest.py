@@ -1,0 +1,21 @@
+"""Fixtures of the agent's tests. Nothing here needs torch: CI runs this folder on the device's Pythons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.contract.bundle import Bundle, load_bundle
+from tests.support.bundles import make_bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sealed bundle whose networks are known formulas; read only."""
+    return make_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_bundle_folder: Path) -> Bundle:
+    return load_bundle(tiny_bundle_folder)

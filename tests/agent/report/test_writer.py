@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from agent.contract.frame import UNKNOWN_SCALE, Scale
+from agent.errors import InputError, OutputError
+from agent.record import FlightRecorder, crack_row, frame_row, read_flight
+from agent.report import ReportWriter, report_again
+from agent.report.pictures import Shelf
+from tests.support import flights
+
+LIMIT = 20_000_000  # bytes
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.pictures: list[str] = []
+        self.addresses: list[str] = []
+        self.attributes: set[str] = set()
+        self.policy = ""
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(content)
+        self.close()
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes.update(name for name, _ in attrs)
+        if tag not in {"meta", "img", "rect", "line", "circle", "link"}:
+            self.open.append(tag)
+        found = dict(attrs)
+        if tag == "img":
+            self.pictures.append(found["src"] or "")
+        if found.get("http-equiv") == "Content-Security-Policy":
+            self.policy = found["content"] or ""
+        self.addresses += [value or "" for name, value in attrs if name in {"src", "href", "action", "srcset", "data"}]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+
+def _run(
+    folder: Path,
+    names: list[str | None],
+    *,
+    scale: Scale = flights.HALF_MM,
+    probabilities: bool = False,
+    video: bool = False,
+    **header: object,
+) -> Page:
+    with FlightRecorder.open(folder, flights.header(**header)) as recorder:
+        report = ReportWriter(folder, probabilities=probabilities, video=video)
+        for index, name in enumerate(names):
+            picture = flights.frame(index, name, scale=scale)
+            cracks = [
+                crack_row(crack, picture, number=number, mission_id="m")
+                for number, crack in enumerate(flights.cracks_of(scale=scale))
+            ]
+            file = recorder.keep_frame(picture, evidence=True)
+            row = frame_row(picture, cracks=len(cracks), file=file)
+            recorder.add(row, cracks)
+            report.add(row, cracks, image_rgb=picture.image_rgb, probability=picture.image_rgb[:, :, 0])
+        recorder.add(flights.skipped(len(names), reason=flights.HOSTILE))
+    page = report.finish(read_flight(folder))
+    return Page(page.read_text(encoding="utf-8"))
+
+
+def test_a_run_leaves_all_its_reports(tmp_path: Path) -> None:
+    _run(tmp_path, [None, "clip/000001"], probabilities=True)
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()) == [
+        "cracks.csv",
+        "cracks.geojson",
+        "cracks.jsonl",
+        "flight.json",
+        "frames.jsonl",
+        "overlays/clip/000001.jpg",
+        "overlays/photo0.jpg",
+        "probabilities/clip/000001.png",
+        "probabilities/photo0.png",
+        "report.html",
+    ]
+
+
+def test_equal_runs_give_equal_reports(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        _run(tmp_path / name, [None, None], probabilities=True, video=True)
+    files = [path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()]
+    assert len(files) == 11
+    for file in files:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+
+
+def test_photos_have_an_overlay_and_of_a_video_the_frames_with_cracks(tmp_path: Path) -> None:
+    flights.write_flight(tmp_path, 0)
+    report = ReportWriter(tmp_path)
+    photo = frame_row(flights.frame(0), cracks=0).model_copy(update={"media_time_ns": None})
+    report.add(photo, [], image_rgb=flights.frame(0).image_rgb)
+    report.add(frame_row(flights.frame(1, "clip/000001"), cracks=0), [], image_rgb=flights.frame(1).image_rgb)
+    assert [path.name for path in (tmp_path / "overlays").iterdir()] == ["photo0.jpg"]
+
+
+class TestProbabilities:
+    def test_a_map_is_16_bit_and_65535_is_certain(self, tmp_path: Path) -> None:
+        flights.write_flight(tmp_path, 0)
+        probability = np.arange(256, dtype=np.uint8).reshape(16, 16)
+        image = np.zeros((16, 16, 3), np.uint8)
+        ReportWriter(tmp_path, probabilities=True).add(flights.rows(0)[0], [], image_rgb=image, probability=probability)
+        read = cv2.imread(str(tmp_path / "probabilities/photo0.png"), cv2.IMREAD_UNCHANGED)
+        assert read is not None
+        assert read.dtype == np.dtype(np.uint16)
+        assert read.shape == (16, 16)
+        assert read[15, 15] == 65535
+        assert np.allclose(read / 65535, probability / 255, atol=1e-9)
+
+    def test_two_frames_of_one_name_are_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="two frames are named 'a'"):
+            _run(tmp_path, ["a", "a"], probabilities=True)
+
+
+class TestPage:
+    def test_it_is_whole_and_asks_nothing_of_the_network(self, tmp_path: Path) -> None:
+        page = _run(tmp_path, [None, None])
+        assert page.open == []
+        assert {"script", "iframe", "object", "form", "link"}.isdisjoint(page.tags)
+        assert all(address.startswith(("data:image/jpeg;base64,", "#")) for address in page.addresses)
+        assert not any(name.startswith("on") or name == "style" for name in page.attributes)
+        for picture in page.pictures:
+            content = base64.b64decode(picture.removeprefix("data:image/jpeg;base64,"), validate=True)
+            assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) is not None
+        assert len(page.pictures) == 2 + 4  # a card per frame, a crop per crack
+
+    def test_its_policy_allows_only_its_own_style_and_pictures(self, tmp_path: Path) -> None:
+        page = _run(tmp_path, [None])
+        content = (tmp_path / "report.html").read_text(encoding="utf-8")
+        style = re.search(r"<style>(.*?)</style>", content, re.DOTALL)
+        assert style is not None
+        digest = base64.b64encode(hashlib.sha256(style.group(1).encode()).digest()).decode()
+        assert page.policy == (
+            f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        )
+
+    def test_its_figures_are_the_records(self, tmp_path: Path) -> None:
+        page = _run(tmp_path, [None, None, None])
+        cracks = list(read_flight(tmp_path).cracks())
+        metres = sum(crack.length_mm or 0 for crack in cracks) / 1000
+        assert "Frames 3 3 with cracks" in page.text
+        assert "Skipped 1 why" in page.text
+        assert f"Cracks {len(cracks)}" in page.text
+        assert f"Total length {metres:.2f} m" in page.text
+        assert "Not gradable: 3 (narrower than the blur)" in page.text
+        assert "detect.segmenter_threshold 0.5" in page.text
+        assert "cd" * 32 in page.text
+        assert all(crack.crack_id[:6] in page.text for crack in cracks)
+
+    def test_an_unknown_scale_gives_no_millimetres(self, tmp_path: Path) -> None:
+        page = _run(tmp_path, [None], scale=UNKNOWN_SCALE)
+        assert "The scale is unknown in 1 of 1 frame: there" in page.text
+        assert re.search(r"\d mm", page.text) is None
+        assert "3.00 px" in page.text
+
+    def test_hostile_names_are_text(self, tmp_path: Path) -> None:
+        folder = tmp_path / "run"
+        with FlightRecorder.open(
+            folder,
+            flights.header(
+                mission_id=flights.HOSTILE, device="x" * 10_000, settings={flights.HOSTILE: flights.HOSTILE}
+            ),
+        ) as recorder:
+            recorder.add(*flights.rows(0, flights.HOSTILE))
+            recorder.add(flights.skipped(1, name=flights.HOSTILE, reason=flights.HOSTILE))
+        content = report_again(folder, tmp_path / "out").read_text(encoding="utf-8")
+        page = Page(content)
+        assert page.open == []
+        assert "img" not in page.tags
+        assert "<img src=x onerror=alert(1)>\"'&\\u{a}\\u{202e}gnp.exe\\u{d83d} =cmd" in page.text
+        assert "\u202e" not in content
+        assert "… (10000 characters)" in page.text
+
+    def test_a_long_flight_stays_below_the_limit_and_says_what_it_leaves_out(self, tmp_path: Path) -> None:
+        folder = tmp_path / "run"
+        noise = np.random.default_rng(0).integers(0, 256, (720, 960, 3), np.uint8)  # JPEG's worst case
+        frame, cracks = flights.rows(0)
+        with FlightRecorder.open(folder, flights.header()) as recorder:
+            report = ReportWriter(folder)
+            for index in range(1200):
+                row = frame.model_copy(update={"index": index, "name": f"n{index}"})
+                seen = [c.model_copy(update={"id": f"{index}{c.id}", "frame": index}) for c in cracks]
+                recorder.add(row, seen)
+                if index < 24:
+                    report.add(row, seen, image_rgb=noise)
+        path = report.finish(read_flight(folder))
+        page = Page(path.read_text(encoding="utf-8"))
+        shown = int(re.findall(r"The (\d+) worst are shown; (\d+) frames", page.text)[0][0])
+        assert 5 < shown < 24
+        assert f"{1200 - shown} frames with cracks are not" in page.text
+        assert "The 2000 worst; 400 more stand in cracks.csv" in page.text
+        assert LIMIT / 2 < path.stat().st_size < LIMIT
+
+    def test_a_stopped_run_says_so(self, tmp_path: Path) -> None:
+        flights.write_flight(tmp_path / "run", 2)
+        recorder = FlightRecorder.open(tmp_path / "stopped", flights.header())
+        recorder.add(*flights.rows(0))
+        recorder.close(complete=False)
+        assert "stopped before its end" not in Page(report_again(tmp_path / "run", tmp_path / "a").read_text()).text
+        assert "stopped before its end" in Page(report_again(tmp_path / "stopped", tmp_path / "b").read_text()).text
+
+    def test_a_flight_without_a_crack_or_a_frame_is_a_page_too(self, tmp_path: Path) -> None:
+        page = _run(tmp_path, [])
+        assert "No crack was found" in page.text
+        assert page.open == []
+
+
+class TestAgain:
+    def test_with_all_frames_kept_the_report_is_the_same(self, tmp_path: Path) -> None:
+        _run(tmp_path / "run", [None, "clip/1"], frames_kept="all")
+        report_again(tmp_path / "run", tmp_path / "again")
+        for file in ("report.html", "cracks.csv", "cracks.geojson", "overlays/photo0.jpg", "overlays/clip/1.jpg"):
+            assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "again" / file).read_bytes(), file
+
+    def test_without_frames_it_says_that_pictures_are_missing(self, tmp_path: Path) -> None:
+        flights.write_flight(tmp_path / "run", 3)
+        page = Page(report_again(tmp_path / "run", tmp_path / "again").read_text(encoding="utf-8"))
+        assert page.pictures == []
+        assert "No picture is shown: of 3 frames with cracks, none were kept or given" in page.text
+
+    def test_a_report_that_is_there_is_replaced_only_when_asked(self, tmp_path: Path) -> None:
+        flights.write_flight(tmp_path, 1)
+        (tmp_path / "report.html").write_text("mine")
+        with pytest.raises(OutputError, match=r"already holds report\.html; .*--overwrite"):
+            report_again(tmp_path, tmp_path)
+        assert (tmp_path / "report.html").read_text() == "mine"
+        report_again(tmp_path, tmp_path, overwrite=True)
+        assert (tmp_path / "report.html").read_text() != "mine"
+
+    def test_a_kept_picture_of_another_size_is_not_drawn_on(self, tmp_path: Path) -> None:
+        _run(tmp_path / "run", [None], frames_kept="all")
+        cv2.imwrite(str(tmp_path / "run/frames/photo0.png"), np.zeros((9, 9, 3), np.uint8))
+        assert Page(report_again(tmp_path / "run", tmp_path / "again").read_text(encoding="utf-8")).pictures == []
+
+
+class TestVideo:
+    def test_it_plays_in_the_pace_of_the_flight(self, tmp_path: Path) -> None:
+        _run(tmp_path, ["clip/0", "clip/1", "clip/2"], video=True)
+        path = tmp_path / "overlay.mp4"
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            frames = list(container.decode(stream))
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert (stream.width % 2, stream.height % 2) == (0, 0)
+        assert [frame.time for frame in frames] == pytest.approx([0, 1, 2])  # three files, so a second each
+        content = path.read_bytes()
+        assert content.index(b"moov") < content.index(b"mdat")  # it starts before it has come whole
+
+    def test_frames_of_one_video_keep_their_distance(self, tmp_path: Path) -> None:
+        flights.write_flight(tmp_path, 0)
+        with ReportWriter(tmp_path, video=True) as report:
+            for index in range(4):
+                row = flights.rows(index)[0].model_copy(update={"source": "clip.mp4"})
+                image = flights.frame(index, width=321, height=199 + 60 * index).image_rgb
+                report.add(row, [], image_rgb=image)
+        with av.open(str(tmp_path / "overlay.mp4")) as container:
+            times = [frame.time for frame in container.decode(video=0)]
+        assert times == pytest.approx([0, 0.04, 0.08, 0.12])
+
+    def test_without_a_frame_there_is_no_video(self, tmp_path: Path) -> None:
+        _run(tmp_path, [], video=True)
+        assert not list(tmp_path.glob("*overlay*"))
+        assert not list(tmp_path.glob(".crackscout*"))
+
+
+class TestShelf:
+    def test_it_keeps_the_worst_within_its_budget(self) -> None:
+        shelf = Shelf(budget=10_000_000, most=3, quality=80)
+        picture = np.zeros((8, 8, 3), np.uint8)
+        for turn, width in enumerate([1.0, 5.0, 3.0, 4.0, 5.0]):
+            shelf.put(str(turn), (1, True, width, 0.0, 0.0), picture)
+        assert [item.key for item in shelf] == ["1", "4", "3"]
+        assert not shelf.wants((1, True, 3.0, 0.0, 0.0))
+        assert shelf.wants((1, True, 6.0, 0.0, 0.0))
+
+    def test_a_picture_larger_than_the_budget_is_not_kept(self) -> None:
+        shelf = Shelf(budget=100, most=3, quality=80)
+        shelf.put("a", (1, True, 1.0, 0.0, 0.0), np.zeros((64, 64, 3), np.uint8))
+        assert list(shelf) == []

@@ -1,0 +1,31 @@
+"""`make bench`: every bench in turn, each a process of its own. Ratios of one run are the figures; times are noise."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from tests.support.commands import ROOT, variables
+
+BENCHES = ("bench_detect", "bench_measure", "bench_losses")
+
+
+def main() -> None:
+    """Print the figures of all; with --json as one object."""
+    as_json = "--json" in sys.argv
+    figures = {}
+    for name in BENCHES:
+        words = [sys.executable, "-m", f"tests.bench.{name}", *(["--json"] if as_json else [])]
+        if as_json:
+            done = subprocess.run(words, cwd=ROOT, env=variables(), check=True, capture_output=True, text=True)
+            figures[name] = json.loads(done.stdout)
+        else:
+            sys.stdout.write(f"\n== {name}\n")
+            sys.stdout.flush()
+            subprocess.run(words, cwd=ROOT, env=variables(), check=True)
+    if as_json:
+        sys.stdout.write(json.dumps(figures) + "\n")
+
+
+main()

@@ -1,0 +1,77 @@
+"""`crack-export` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from export.cli import app
+from export.settings import load
+from tests.export.conftest import Checkpoints
+from tests.support.commands import ROOT
+
+CONFIGS = sorted((ROOT / "configs" / "export").glob("*.yaml"))
+
+
+def run(*arguments: object) -> Result:
+    """Call the command in this process, as if piped."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_a_bundle_is_written_named_and_verified(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    config = tmp_path / "export.yaml"
+    config.write_text("tile_px: 64\noverlap_px: 16\ngolden_tiles: 1\n")
+    out = tmp_path / "b"
+    done = run("bundle", checkpoints.segmenter, "--out", out, "--config", config, "--name", "mine")
+    assert done.exit_code == 0, done.stderr
+    assert "mine: segmenter, 1 golden tiles" in done.stdout
+    told = run("verify", out, "--json")
+    assert told.exit_code == 0, told.stderr
+    assert json.loads(told.stdout)["bundle"].startswith("mine ")
+    again = run("bundle", checkpoints.segmenter, "--out", out, "--config", config)
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param("tile_pixel: 64\n", "tile_pixel", id="an unknown key"),
+        pytest.param("name: Über\n", "name", id="a name that is none"),
+        pytest.param("- 1\n", "mapping", id="no mapping"),
+    ],
+)
+def test_settings_that_do_not_fit_end_with_2(checkpoints: Checkpoints, tmp_path: Path, text: str, told: str) -> None:
+    config = tmp_path / "export.yaml"
+    config.write_text(text)
+    done = run("bundle", checkpoints.segmenter, "--out", tmp_path / "b", "--config", config)
+    assert done.exit_code == 2
+    assert told in done.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_what_is_no_bundle_and_no_checkpoint_is_named(tmp_path: Path) -> None:
+    done = run("verify", tmp_path)
+    assert done.exit_code == 2
+    assert "no model bundle here" in done.stderr
+    done = run("bundle", tmp_path / "x.ckpt", "--out", tmp_path / "b")
+    assert done.exit_code == 2
+    assert "x.ckpt: cannot be read" in done.stderr
+    done = run("bundle", tmp_path / "x.ckpt", "--out", tmp_path / "b", "--name", "A b")
+    assert done.exit_code == 2
+    assert "A b" in done.stderr
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=[path.stem for path in CONFIGS])
+def test_every_config_loads_and_says_how_it_is_launched(config: Path) -> None:
+    assert load(config).name == config.stem
+    assert f"--config configs/export/{config.name}" in config.read_text().split("\nname:")[0]
+
+
+def test_version_needs_no_checkpoint() -> None:
+    done = run("--version")
+    assert done.exit_code == 0
+    assert "crackscout" in done.stdout

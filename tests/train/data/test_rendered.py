@@ -1,0 +1,31 @@
+"""A rendered pool follows from its seed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from train.data.rendered import RenderedPool
+
+
+def test_a_longer_pool_begins_like_a_shorter_one_and_another_seed_gives_another() -> None:
+    seen: list[int] = []
+    short = RenderedPool("r", count=2, size_px=48, seed=1, on_progress=seen.append)
+    long = RenderedPool("r", count=3, size_px=48, seed=1)
+    other = RenderedPool("r", count=2, size_px=48, seed=2)
+    assert seen == [1, 2]
+    for index in range(2):
+        one, same = short.load(index), long.load(index)
+        assert np.array_equal(one.image_rgb, same.image_rgb)
+        assert one.mask is not None
+        assert same.mask is not None
+        assert np.array_equal(one.mask, same.mask)
+    assert short.sha256() == RenderedPool("r", count=2, size_px=48, seed=1).sha256() != other.sha256()
+
+
+def test_a_patch_is_cracked_where_its_mask_says_so() -> None:
+    pool = RenderedPool("r", count=12, size_px=48, seed=3)
+    pictures = [pool.load(index) for index in range(len(pool))]
+    assert {picture.cracked for picture in pictures} == {True, False}
+    for picture in pictures:
+        assert picture.mask is not None
+        assert picture.cracked == bool(picture.mask.any())

@@ -1,0 +1,128 @@
+"""A run: what it writes, that it can be taken up again, and what ends it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import lightning
+import pytest
+import torch
+import yaml
+
+from agent.errors import ConfigError, OutputError
+from tests.support.commands import ROOT, call, variables
+from tests.support.training import tiny_settings
+from train import settings as train_settings
+from train.checkpoint import load_checkpoint
+from train.data.crops import Batch
+from train.data.sources import open_sources
+from train.fit import BEST, LAST, LOG_NAME, RUN_NAME, _Crops, fit
+from train.settings import Settings
+
+CONFIGS = sorted((ROOT / "configs" / "train").glob("*.yaml"))
+
+
+def test_a_run_says_where_it_came_from(photos: Path, tmp_path: Path) -> None:
+    settings = tiny_settings(photos, tmp_path / "run")
+    result = fit(settings)
+    record = json.loads((settings.folder / RUN_NAME).read_text())
+    assert Settings.model_validate(record["settings"]) == settings
+    assert record["seeds"] == {"run": 7, "split": 0}
+    assert {"python", "torch", "lightning", "numpy", "crackscout"} <= set(record["versions"])
+    assert [facts["name"] for facts in record["data"]] == ["rendered", "pairs", "classes"]
+    assert all(len(facts["sha256"]) == hashlib.sha256().digest_size * 2 for facts in record["data"])
+    assert record["parameters"] > 0
+    assert record["result"]["best_score"] == result.best_score
+    with (settings.folder / LOG_NAME).open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert max(float(row["score"]) for row in rows) == pytest.approx(result.best_score, abs=1e-5)
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(photos: Path, tmp_path: Path) -> None:
+    settings = tiny_settings(photos, tmp_path / "run", optimiser={"epochs": 1, "steps_per_epoch": 1, "batch": 2})
+    fit(settings)
+    before = (settings.folder / LAST).read_bytes()
+    with pytest.raises(OutputError, match="already holds a run"):
+        fit(settings)
+    assert (settings.folder / LAST).read_bytes() == before
+
+
+def test_resuming_needs_a_run_and_the_same_settings(photos: Path, tmp_path: Path) -> None:
+    settings = tiny_settings(photos, tmp_path / "run", optimiser={"epochs": 1, "steps_per_epoch": 1, "batch": 2})
+    with pytest.raises(ConfigError, match="nothing to resume"):
+        fit(settings, resume=True)
+    fit(settings)
+    with pytest.raises(ConfigError, match="other settings of seed"):
+        fit(settings.model_copy(update={"seed": 8}), resume=True)
+
+
+def test_corrupt_photos_are_counted_in_the_result(photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "data")
+    for path in (tmp_path / "data" / "classes" / "clean").iterdir():
+        path.write_bytes(b"no picture")
+    result = fit(tiny_settings(tmp_path / "data", tmp_path / "run"))
+    assert result.epochs == 2
+    assert result.skipped
+    assert all("classes/clean" in message and times >= 1 for message, times in result.skipped.items())
+
+
+def test_ctrl_c_ends_a_run_with_130_and_keeps_the_last_whole_epoch(photos: Path, tmp_path: Path) -> None:
+    settings = tiny_settings(
+        photos, tmp_path / "run", optimiser={"epochs": 500, "steps_per_epoch": 3, "batch": 2, "learning_rate": 0.001}
+    )
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    process = subprocess.Popen(
+        call("crack-train", "fit", config), env=variables(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not (settings.folder / LAST).exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "--resume" in errors
+    _, passport = load_checkpoint(settings.folder / LAST)
+    assert passport.epoch < 499
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=[path.stem for path in CONFIGS])
+def test_every_config_makes_a_step_and_says_how_it_is_launched(config: Path, photos: Path, tmp_path: Path) -> None:
+    header = config.read_text().split("\nname:")[0]
+    assert f"crack-train fit configs/train/{config.name}" in header
+    settings = train_settings.load(config)
+    sources = []
+    for source in settings.data.sources:
+        small: dict[str, object] = {"rendered": {"count": 4, "size_px": 64}, "pairs": {"folder": "pairs"}}.get(
+            source.kind, {"folder": "classes"}
+        )  # type: ignore[assignment]
+        sources.append(source.model_copy(update={**small, "validation": 0.5, "validation_limit": 2}))
+    data = settings.data.model_copy(update={"root": photos, "crop_px": 64, "sources": tuple(sources)})
+    short = settings.optimiser.model_copy(update={"epochs": 2, "steps_per_epoch": 1, "batch": 2})
+    tiny = settings.model_copy(update={"data": data, "optimiser": short, "out": tmp_path / "run"})
+    fit(tiny)
+    _, passport = load_checkpoint(tmp_path / "run" / BEST)
+    assert passport.settings.model == settings.model
+
+
+def test_each_epoch_shows_other_crops_and_the_same_ones_after_a_restart(photos: Path, tmp_path: Path) -> None:
+    settings = tiny_settings(photos, tmp_path)
+    sides = open_sources(settings)
+
+    def first_batch(epoch: int) -> torch.Tensor:
+        crops = _Crops(settings, sides)
+        crops.trainer = lightning.Trainer(logger=False, accelerator="cpu", enable_checkpointing=False)
+        crops.trainer.fit_loop.epoch_progress.current.completed = epoch
+        batch: Batch = next(iter(crops.train_dataloader()))
+        return batch.image
+
+    assert torch.equal(first_batch(1), first_batch(1))
+    assert not torch.equal(first_batch(0), first_batch(1))

@@ -1,0 +1,41 @@
+"""A checkpoint and what it says of itself."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from agent.errors import InputError
+from train.models.variance import without_variance_head
+from train.objectives import build_network
+from train.task import CHECKPOINT_KEY, Passport
+
+_AVERAGED = "averaged.module."
+
+
+def load_checkpoint(path: Path, *, variance_head: bool = False) -> tuple[nn.Module, Passport]:
+    """Return a run's averaged network, ready to judge with (eval mode, CPU), and its passport.
+
+    Args:
+        path: of the file.
+        variance_head: leave on what CIRL added for training, where it did.
+
+    Raises:
+        InputError: no such file, or not a checkpoint of `crack-train fit`.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        passport = Passport.model_validate_json(content[CHECKPOINT_KEY])
+        net = build_network(passport.settings)
+        weights = content["state_dict"].items()
+        net.load_state_dict({k.removeprefix(_AVERAGED): v for k, v in weights if k.startswith(_AVERAGED)})
+    except OSError as exc:
+        raise InputError(f"{path}: cannot be read ({exc.strerror}); give a .ckpt of `crack-train fit`") from exc
+    except (pickle.UnpicklingError, ValidationError, RuntimeError, KeyError, TypeError, EOFError, ValueError) as exc:
+        reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+        raise InputError(f"{path}: not a checkpoint of this version of `crack-train fit` ({reason})") from exc
+    return (net if variance_head else without_variance_head(net)).eval(), passport

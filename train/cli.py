@@ -1,0 +1,156 @@
+"""`crack-train`: parse, call, print. What a command does stands in the module that it calls."""
+
+# Imports stand inside the commands: a fault in the settings is told before lightning is loaded.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.console import faults_told
+from agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from train.settings import Grouping
+
+app = typer.Typer(
+    name="crack-train",
+    help="Trains crack networks and says how good they are.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+JsonOut = Annotated[bool, typer.Option("--json", help="Print one object.")]
+
+_faults_told = partial(
+    faults_told, "crack-train", interrupted="stopped; what was finished is kept, fit goes on with --resume"
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def _common(
+    version: Annotated[bool, typer.Option("--version", help="Print version, shipped bundle and runtimes.")] = False,
+) -> None:
+    if version:
+        from importlib import metadata
+
+        from agent.about import about
+
+        typer.echo(about())
+        typer.echo(f"training: torch {metadata.version('torch')}, lightning {metadata.version('lightning')}")
+        raise typer.Exit
+
+
+@app.command()
+def fit(
+    config: Annotated[Path, typer.Argument(help="Settings, YAML; see configs/train.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value", metavar="[KEY=VALUE]...")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last whole epoch.")] = False,
+) -> None:
+    """Train a segmenter or a gate."""
+    with _faults_told():
+        from train import settings as train_settings
+
+        chosen = train_settings.load(config, overrides or [])
+        from train.fit import BEST
+        from train.fit import fit as run
+        from train.ranks import this_process
+
+        result = run(chosen, resume=resume, progress=sys.stderr.isatty())
+        if not this_process().first:
+            return
+        for message, times in result.skipped.items():
+            typer.echo(f"skipped {times} times: {message}", err=True)
+        score = "no score" if result.best_score is None else f"score {result.best_score:.4f}"
+        typer.echo(f"{chosen.folder / BEST}  epoch {result.best_epoch} of {result.epochs}, {score}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A bundle's folder, a shipped one's name, or a checkpoint.")],
+    images: Annotated[Path | None, typer.Option("--images", help="Folder of photos.")] = None,
+    masks: Annotated[Path | None, typer.Option("--masks", help="Folder of their masks, of equal stems.")] = None,
+    classes: Annotated[Path | None, typer.Option("--classes", help="Folder with crack/ and clean/.")] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option("--pictures", help="Write what was found, drawn on the photos, and precision-recall curves."),
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="On the probability; the model's own if not given.")] = None,
+    as_json: JsonOut = False,
+) -> None:
+    """Say how good a model is on photos with masks, or a gate on class folders."""
+    with _faults_told():
+        if (images is None) == (classes is None):
+            raise ConfigError("evaluate: give either --images DIR (with --masks DIR) or --classes DIR")
+        from train.judge import judge_classes, judge_pairs, open_model
+
+        judged = open_model(model)
+        if images is not None:
+            found = judge_pairs(judged, images, masks, threshold=threshold, pictures=pictures)
+        else:
+            found = judge_classes(judged, classes or Path(), threshold=threshold)
+        if as_json:
+            typer.echo(found.model_dump_json(indent=2))
+            return
+        from rich.console import Console
+
+        from train.evaluate import render
+
+        # a pipe says nothing of its width, and the definitions need room
+        Console(width=None if sys.stdout.isatty() else 150).print(render(found))
+
+
+@app.command("check-data")
+def check_data(
+    folder: Annotated[Path, typer.Argument(help="With images/ and masks/, or with crack/ and clean/.")],
+    groups: Annotated[str, typer.Option(help="Groups of a split: file, runs[:GAP] or blocks[:SIZE].")] = "file",
+    as_json: JsonOut = False,
+) -> None:
+    """Look for missing and unfit masks, near-duplicates, and groups that leak."""
+    with _faults_told():
+        from train.data.check import check_folder
+
+        found = check_folder(folder, _grouping(groups))
+        if as_json:
+            typer.echo(found.model_dump_json(indent=2))
+        else:
+            share = "" if found.crack_share is None else f", {found.crack_share:.2%} crack pixels"
+            empty = "" if found.without_crack is None else f", {found.without_crack} without a crack"
+            typer.echo(f"{found.folder}: {found.pictures} pictures in {found.groups} groups{share}{empty}")
+            typer.echo("sizes: " + ", ".join(f"{size} ({n})" for size, n in sorted(found.sizes.items())))
+            typer.echo(
+                f"near-duplicates: {len(found.near_duplicates)}, of them parted by the groups: {len(found.leaks)}"
+            )
+            for first, second in found.leaks or found.near_duplicates:
+                typer.echo(f"  {first} ~ {second}")
+            for fault in found.faults:
+                typer.echo(f"  {fault.file}: {fault.fault}")
+        if found.faults:
+            worst = found.faults[0]
+            raise ConfigError(f"{worst.file}: {worst.fault}; {len(found.faults)} to fix in all")
+
+
+def _grouping(text: str) -> Grouping:
+    from pydantic import ValidationError
+
+    from train.settings import Grouping
+
+    rule, _, number = text.partition(":")
+    fields: dict[str, object] = {"rule": rule}
+    if number:
+        fields["gap" if rule == "runs" else "size"] = number
+    try:
+        return Grouping.model_validate(fields)
+    except ValidationError as exc:
+        raise ConfigError(f"--groups {text}: must be file, runs, runs:GAP, blocks or blocks:SIZE") from exc

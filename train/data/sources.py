@@ -1,0 +1,92 @@
+"""Settings to sources, and sources to the two sides of the split."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.contract.strict import Strict
+from agent.errors import ConfigError
+from train.data.crops import Part
+from train.data.folders import ClassFolder, PairFolder
+from train.data.picture import PictureSource
+from train.data.rendered import RenderedPool
+from train.data.splits import split
+from train.settings import ClassSource, PairSource, RenderedSource, Settings
+
+
+class SourceFacts(Strict):
+    """What run.json and the model card say of a source."""
+
+    name: str
+    kind: str
+    licence: str
+    training: int
+    validation: int
+    groups: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What is learnt from and what is judged by."""
+
+    training: tuple[Part, ...]
+    validation: tuple[Part, ...]
+    facts: tuple[SourceFacts, ...]
+
+
+def open_sources(settings: Settings, on_rendered: Callable[[int], None] | None = None) -> Sides:
+    """Open every source of a run and split it.
+
+    Args:
+        settings: of the run.
+        on_rendered: called with the number of patches rendered so far.
+
+    Raises:
+        InputError: a folder is missing or incomplete.
+        ConfigError: nothing is left to learn from, or to validate with.
+    """
+    training, validation, facts = [], [], []
+    for wanted in settings.data.sources:
+        source = _open(wanted, settings, on_rendered)
+        seed = settings.data.split_seed + zlib.crc32(wanted.name.encode())
+        learnt, held = split(source.groups, wanted.validation, seed)
+        if settings.task == "segment":  # after the split, so that a gate and a segmenter share it
+            learnt, held = ([i for i in side if source.has_mask(i)] for side in (learnt, held))
+        limit = wanted.validation_limit
+        if limit is not None and len(held) > limit:  # evenly over the groups' order, not the first ones
+            held = [held[i] for i in np.linspace(0, len(held) - 1, limit).round().astype(int)]
+        training.append(Part(source, learnt, wanted.weight))
+        validation.append(Part(source, held, wanted.weight))
+        facts.append(
+            SourceFacts(
+                name=wanted.name,
+                kind=wanted.kind,
+                licence=wanted.licence,
+                training=len(learnt),
+                validation=len(held),
+                groups=len(set(source.groups)),
+                sha256=source.sha256(),
+            )
+        )
+    for side, parts in (("to learn from", training), ("to validate with", validation)):
+        if not any(part.indices for part in parts):
+            raise ConfigError(f"data.sources: no pictures {side}; change validation=, the share held back")
+    return Sides(tuple(training), tuple(validation), tuple(facts))
+
+
+def _open(
+    wanted: RenderedSource | PairSource | ClassSource, settings: Settings, on_rendered: Callable[[int], None] | None
+) -> PictureSource:
+    if isinstance(wanted, RenderedSource):
+        return RenderedPool(
+            wanted.name, count=wanted.count, size_px=wanted.size_px, seed=settings.seed, on_progress=on_rendered
+        )
+    folder = settings.data.root / wanted.folder
+    if isinstance(wanted, PairSource):
+        return PairFolder(wanted.name, folder, wanted.groups)
+    return ClassFolder(wanted.name, folder, wanted.groups)

@@ -1,0 +1,318 @@
+"""A training run: one folder that says how it came about, and can be taken up again where it stopped.
+
+```
+run.json   settings, seeds, versions, commit, data hashes, result      log.csv   one row per epoch
+checkpoints/best.ckpt, last.ckpt
+```
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import platform
+import signal
+import subprocess
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.strategies import DDPStrategy
+from torch import distributed as dist
+from torch.utils.data import DataLoader
+
+from agent.contract.strict import Strict
+from agent.errors import ConfigError, OutputError
+from train.data.crops import Batch, Crop, CropDataset, collate
+from train.data.sources import Sides, open_sources
+from train.ranks import Place, this_process
+from train.settings import Settings
+from train.task import CrackTask
+from train.validation import Validation
+
+RUN_NAME: Final = "run.json"
+LOG_NAME: Final = "log.csv"
+BEST: Final = "checkpoints/best.ckpt"
+LAST: Final = "checkpoints/last.ckpt"
+_VERSIONS: Final = ("crackscout", "torch", "lightning", "numpy", "opencv-python-headless")
+
+
+class Result(Strict):
+    """How a run ended."""
+
+    epochs: int
+    best_epoch: int | None  # from 1
+    best_score: float | None
+    validation: Validation | None  # of the last epoch
+    seconds: float  # of this session, with the rendering of the pool
+    skipped: dict[str, int]  # what could not be read, and how often it was met
+
+
+def fit(settings: Settings, *, resume: bool = False, progress: bool = False) -> Result:
+    """Train a network into `settings.folder`.
+
+    Under `torchrun` every process calls this; they share each batch, and the first one writes.
+
+    Args:
+        settings: of the run.
+        resume: go on after the last whole epoch, or from the start if there is none; gives the weights of a run that
+            was never stopped.
+        progress: draw a bar on stderr.
+
+    Raises:
+        ConfigError: settings that do not fit the data or, resuming, the run.
+        InputError: a data folder is missing or incomplete.
+        OutputError: the folder already holds a run.
+        KeyboardInterrupt: it was stopped; the last whole epoch's checkpoint is there.
+    """
+    start = time.monotonic()
+    folder = settings.folder
+    place = this_process()
+    settings.crops_at_once(place.processes)
+    if place.first:
+        _prepare(folder, settings, resume=resume)
+    if settings.compute.threads is not None:
+        torch.set_num_threads(settings.compute.threads)
+    sides = open_sources(settings, _rendering_progress(settings) if progress and place.first else None)
+    torch.manual_seed(settings.seed)
+    task = CrackTask(settings, sides)
+    record = _record(settings, task, sides)
+    if place.first:
+        _write_json(folder / RUN_NAME, record)
+    best = ModelCheckpoint(filename="best", monitor="score", mode="max", **_each_epoch(folder))
+    last = ModelCheckpoint(filename="last", **_each_epoch(folder))
+    trainer = _trainer(settings, task, [_EpochLog(folder / LOG_NAME), best, last], place, progress=progress)
+    checkpoint = folder / LAST if resume and (folder / LAST).exists() else None
+    _run(trainer, task, _Crops(settings, sides, place), checkpoint)
+    result = Result(
+        epochs=trainer.current_epoch,
+        best_epoch=_best_epoch(folder / LOG_NAME),
+        best_score=None if best.best_model_score is None else float(best.best_model_score),
+        validation=task.validation,
+        seconds=time.monotonic() - start,
+        skipped=dict(_of_all_processes(task.skipped, place)),
+    )
+    if place.first:
+        _write_json(folder / RUN_NAME, {**record, "result": result.model_dump(mode="json")})
+    return result
+
+
+class _Crops(lightning.LightningDataModule):
+    """A fresh set of crops for each epoch; of each batch, every process takes its share."""
+
+    def __init__(self, settings: Settings, sides: Sides, place: Place | None = None) -> None:
+        super().__init__()
+        self._settings, self._sides, self._place = settings, sides, place or Place()
+
+    def train_dataloader(self) -> DataLoader[Crop]:
+        chosen, data = self._settings.optimiser, self._settings.data
+        epoch = 0 if self.trainer is None else self.trainer.current_epoch
+        dataset = CropDataset(
+            self._sides.training,
+            task=self._settings.task,
+            crop_px=data.crop_px,
+            augment=data.augment,
+            gate=self._settings.gate,
+            seed=self._settings.seed,
+            epoch=epoch,
+            length=chosen.batch * chosen.steps_per_epoch,
+        )
+        return DataLoader(
+            dataset,
+            batch_size=self._settings.crops_at_once(self._place.processes),
+            sampler=range(self._place.rank, len(dataset), self._place.processes),
+            num_workers=data.workers,
+            collate_fn=collate,
+        )
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:  # noqa: ARG002
+        return batch.to(device)
+
+
+class _EpochLog(Callback):
+    """log.csv: a row per epoch, written with the epoch's checkpoint, so that a resumed run continues it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        del checkpoint
+        if not isinstance(pl_module, CrackTask) or pl_module.validation is None or not trainer.is_global_zero:
+            return
+        found = pl_module.validation
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "loss": float(trainer.callback_metrics["loss"]),
+            "score": found.score,
+            "threshold": found.threshold,
+            **{f"{figure.data}/{figure.name}": figure.value for figure in found.figures},
+        }
+        earlier = [old for old in _rows(self._path) if int(old["epoch"]) < row["epoch"]]
+        with self._path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(row), extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows([*earlier, {name: _rounded(value) for name, value in row.items()}])
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _rounded(value: float) -> float:
+    return round(value, 6)
+
+
+def _best_epoch(path: Path) -> int | None:
+    rows = _rows(path)
+    return int(max(rows, key=lambda row: float(row["score"]))["epoch"]) if rows else None
+
+
+def _prepare(folder: Path, settings: Settings, *, resume: bool) -> None:
+    """Make the run's folder, or check that a run to be resumed is this one."""
+    record = folder / RUN_NAME
+    if not resume:
+        if record.exists():
+            raise OutputError(f"{folder}: already holds a run; continue it with --resume, or name another with out=DIR")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise OutputError(f"{folder}: cannot be made ({exc.strerror}); name another with out=DIR") from exc
+        return
+    if not record.exists():
+        raise ConfigError(f"{record}: nothing to resume, no run was begun there; run without --resume")
+    before = Settings.model_validate(json.loads(record.read_text(encoding="utf-8"))["settings"])
+    changed = [
+        key for key in Settings.model_fields if key != "compute" and getattr(settings, key) != getattr(before, key)
+    ]
+    if changed:
+        raise ConfigError(f"{record}: began with other settings of {', '.join(changed)}; resume with the same ones")
+
+
+def _record(settings: Settings, task: CrackTask, sides: Sides) -> dict[str, object]:
+    return {
+        "settings": settings.model_dump(mode="json"),
+        "seeds": {"run": settings.seed, "split": settings.data.split_seed},
+        "data": [facts.model_dump(mode="json") for facts in sides.facts],
+        "parameters": task.passport().parameters,
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _VERSIONS}},
+        "commit": _commit(),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Return the checkout's commit, with "+" behind it if files were changed since; None outside of one."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    return f"{commit}+" if commit and git("status", "--porcelain", "--untracked-files=no") else commit
+
+
+def _each_epoch(folder: Path) -> dict[str, Any]:
+    return {
+        "dirpath": folder / "checkpoints",
+        "enable_version_counter": False,
+        "save_on_train_epoch_end": True,
+    }
+
+
+def _trainer(
+    settings: Settings, task: CrackTask, callbacks: list[Callback], place: Place, *, progress: bool
+) -> lightning.Trainer:
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on hardware are not for the user
+    return lightning.Trainer(
+        accelerator=settings.compute.accelerator,
+        devices=place.here,
+        num_nodes=place.processes // place.here,
+        strategy="auto" if place.processes == 1 else DDPStrategy(find_unused_parameters=task.objective.idle_parameters),
+        use_distributed_sampler=False,
+        accumulate_grad_batches=settings.optimiser.accumulate,
+        precision=settings.compute.precision,
+        max_epochs=settings.optimiser.epochs,
+        gradient_clip_val=settings.optimiser.clip_norm,
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        callbacks=[*callbacks, TQDMProgressBar()] if progress else callbacks,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        logger=False,
+    )
+
+
+def _run(trainer: lightning.Trainer, task: CrackTask, crops: _Crops, checkpoint: Path | None) -> None:
+    """Train, and turn lightning's own way of ending on Ctrl-C into the usual one."""
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    with warnings.catch_warnings():
+        for known in (
+            "does not have many workers",
+            "Checkpoint directory .* exists",
+            "isinstance.treespec, LeafSpec",
+            "in eval mode at the start of training",  # CIRL's copy of phase 1, as it should be
+        ):
+            warnings.filterwarnings("ignore", f".*{known}.*")
+        try:
+            trainer.fit(task, datamodule=crops, ckpt_path=checkpoint, weights_only=False)
+        except SystemExit as exc:
+            raise KeyboardInterrupt from exc
+        finally:
+            signal.signal(signal.SIGINT, on_interrupt)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _of_all_processes(counted: Counter[str], place: Place) -> Counter[str]:
+    if place.processes == 1:
+        return counted
+    counts: list[Counter[str]] = [Counter()] * place.processes
+    dist.all_gather_object(counts, counted)
+    return sum(counts, Counter())
+
+
+def _rendering_progress(settings: Settings) -> Callable[[int], None]:
+    from rich.progress import Progress  # noqa: PLC0415
+
+    total = sum(source.count for source in settings.data.sources if source.kind == "rendered")
+    bar = Progress(transient=True)
+    line = bar.add_task("rendering patches", total=total)
+    bar.start()
+
+    def advance(done: int) -> None:
+        bar.update(line, completed=done)
+        if done >= total:
+            bar.stop()
+
+    return advance
+
+
+def _write_json(path: Path, content: object) -> None:
+    """Write a file whole or not at all."""
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.replace(path)

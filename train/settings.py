@@ -1,0 +1,271 @@
+"""What a training run is made of: one YAML file, read into immutable models, all faults told at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
+
+import yaml
+from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
+from typing_extensions import Self
+
+from agent import strict_yaml
+from agent.contract.strict import Strict
+from agent.errors import ConfigError
+
+Task = Literal["segment", "gate"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Grouping(Strict):
+    """Which pictures may not be parted between training and validation, because they show the same place."""
+
+    rule: Literal["file", "runs", "blocks"] = "file"
+    gap: PositiveInt = Field(default=10, description="runs: a step above this in the file's number begins a new group.")
+    size: PositiveInt = Field(default=50, description="blocks: this many consecutive numbers are one group.")
+
+
+class _Source(Strict):
+    weight: float = Field(gt=0, description="Share of the crops, relative to the other sources.")
+    validation: Share = Field(default=0.2, description="Share of the pictures, whole groups of them.")
+    validation_limit: PositiveInt | None = Field(default=None, description="At most so many, for speed; None for all.")
+
+
+class RenderedSource(_Source):
+    """Rendered surfaces and cracks: a pool drawn once per run from the run's seed, held in memory."""
+
+    kind: Literal["rendered"]
+    name: str = "rendered"
+    count: PositiveInt = 1000
+    size_px: int = Field(default=512, ge=64, le=2048)
+    licence: str = "rendered by this software; no rights of others"
+
+
+class PairSource(_Source):
+    """A folder with `images/` and `masks/` of equal stems; above 127 is crack."""
+
+    kind: Literal["pairs"]
+    name: str
+    folder: Path = Field(description="Relative to data.root.")
+    licence: str = Field(min_length=1, description="As stated at the source; the model card repeats it.")
+    groups: Grouping = Grouping()
+
+
+class ClassSource(_Source):
+    """A folder with `crack/` and `clean/`. A segmenter learns from `clean/` alone: all background."""
+
+    kind: Literal["classes"]
+    name: str
+    folder: Path = Field(description="Relative to data.root.")
+    licence: str = Field(min_length=1, description="As stated at the source; the model card repeats it.")
+    groups: Grouping = Grouping()
+
+
+Source: TypeAlias = Annotated[RenderedSource | PairSource | ClassSource, Field(discriminator="kind")]
+
+
+class Augment(Strict):
+    """Random changes of a crop; mask and image always move together."""
+
+    scale: tuple[float, float] = Field(default=(0.5, 2.0), description="Size of the crop's content, log-uniform.")
+    seek: Share = Field(default=0.5, description="Share of the crops that are laid over a crack, where there is one.")
+    flip: bool = True
+    rotate: bool = Field(default=True, description="By quarter turns.")
+    gamma: float = Field(default=0.3, ge=0, le=1, description="Exponent up to e to the power of +- this.")
+    brightness: Share = 0.15
+    contrast: Share = 0.3
+    colour: Share = Field(default=0.06, description="Gain of each channel, +- this.")
+    grey: Share = Field(default=0.1, description="Share of the crops that lose their colour.")
+    blur_px: float = Field(default=1.2, ge=0, le=10, description="Largest standard deviation; on 30 % of the crops.")
+    noise: Share = Field(default=0.04, description="Largest standard deviation, of full scale; on half of the crops.")
+    jpeg: Share = Field(default=0.3, description="Share of the crops that go through JPEG, quality 40 to 95.")
+
+    @model_validator(mode="after")
+    def _scale_is_a_range(self) -> Self:
+        if not 0.1 <= self.scale[0] <= self.scale[1] <= 10:
+            raise ValueError(f"scale={list(self.scale)} must rise and lie in 0.1 to 10")
+        return self
+
+
+class Data(Strict):
+    """What is learnt from."""
+
+    root: Path = Field(default=Path("../shared/data"), description="Relative to the folder the command runs in.")
+    sources: tuple[Source, ...] = Field(min_length=1)
+    crop_px: int = Field(default=192, ge=32, multiple_of=32)
+    split_seed: int = Field(default=0, description="Apart from the run's seed, so that two runs share a split.")
+    workers: int = Field(
+        default=0, ge=0, description="Processes that make crops; 0 makes them in the training process."
+    )
+    augment: Augment = Augment()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [source.name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sources are called {', '.join(twice)}; give each a name of its own")
+        return self
+
+
+class Named(Strict):
+    """A network or a loss: its name in the registry, and its own options."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Optimiser(Strict):
+    """AdamW on one cycle of the learning rate."""
+
+    learning_rate: float = Field(default=3e-3, gt=0, le=1)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    batch: PositiveInt = Field(default=8, description="Crops in a step, those of all processes together.")
+    accumulate: PositiveInt = Field(
+        default=1,
+        description="Parts that a batch is computed in, to save memory; only where the loss adds up over them.",
+    )
+    epochs: PositiveInt = 10
+    steps_per_epoch: PositiveInt = 500
+    warmup: Share = Field(default=0.15, description="Share of the run in which the learning rate rises.")
+    clip_norm: float = Field(default=5.0, gt=0)
+    ema: float = Field(default=0.995, ge=0, lt=1, description="Decay of the averaged weights, which are what counts.")
+
+
+class Compute(Strict):
+    """Where it runs."""
+
+    accelerator: Literal["cpu", "gpu", "auto"] = "auto"
+    threads: PositiveInt | None = Field(default=None, description="CPU threads; None leaves it to torch.")
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+
+
+class GateLabel(Strict):
+    """What a gate is shown and what counts as a crack in it."""
+
+    tile_px: int = Field(default=512, ge=64, description="The segmenter's tile, which the gate answers for.")
+    downscale: PositiveInt = 2
+    min_crack_px: PositiveInt = Field(
+        default=24, description="Crack pixels of the reduced view from which it is a crack; 1 to this - 1 is left out."
+    )
+    recall: float = Field(default=0.995, gt=0.5, le=1, description="Of validation tiles; the threshold follows.")
+
+
+class Settings(Strict):
+    """A whole run."""
+
+    name: str = Field(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")
+    task: Task
+    seed: int = Field(default=0, ge=0)
+    out: Path | None = Field(default=None, description="The run's folder; None is runs/<name>.")
+    data: Data
+    model: Named
+    loss: Named
+    optimiser: Optimiser = Optimiser()
+    compute: Compute = Compute()
+    gate: GateLabel = GateLabel()
+
+    def crops_at_once(self, processes: int) -> int:
+        """Return how many crops a process takes at once.
+
+        Raises:
+            ConfigError: the batch cannot be shared evenly.
+        """
+        chosen = self.optimiser
+        crops, left = divmod(chosen.batch, processes * chosen.accumulate)
+        if left:
+            raise ConfigError(
+                f"optimiser.batch={chosen.batch} cannot be shared evenly by {processes} processes in "
+                f"{chosen.accumulate} parts each; make it a multiple of {processes * chosen.accumulate}"
+            )
+        return crops
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is written."""
+        return self.out or Path("runs") / self.name
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
+    """Read a settings file; `section.key=value` overrides, where the value is YAML and a list item is its number.
+
+    Raises:
+        ConfigError: unreadable, not YAML, or values that do not fit, all named in one message.
+    """
+    file = strict_yaml.read(path)
+    for override in overrides:
+        _apply(file.values, override)
+    faults = [f"line {place.line}: {fault}" for place, fault in file.faults]
+    try:
+        settings = Settings.model_validate(file.values)
+    except ValidationError as exc:
+        faults += _faults(exc)
+        raise ConfigError(f"{path}: {len(faults)} to fix: {'; '.join(faults)}") from exc
+    if faults:
+        raise ConfigError(f"{path}: {len(faults)} to fix: {'; '.join(faults)}")
+    return settings
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    """Set one value in place."""
+    key, equals, text = override.partition("=")
+    *parents, last = key.strip().split(".")
+    if not equals or not last:
+        raise ConfigError(f"{override!r} is no setting; write section.key=value, for example optimiser.batch=4")
+    node: Any = raw
+    for depth, part in enumerate([*parents, last], start=1):
+        here = ".".join([*parents, last][:depth])
+        if isinstance(node, list):
+            if not part.isdigit() or int(part) >= len(node):
+                raise ConfigError(f"{override!r}: {here} does not exist; the list has items 0 to {len(node) - 1}")
+        elif not isinstance(node, dict):
+            raise ConfigError(f"{override!r}: {here} lies inside a value that has no parts")
+        place = int(part) if isinstance(node, list) else part
+        if depth <= len(parents):
+            if isinstance(node, dict):
+                node.setdefault(place, {})
+            node = node[place]
+            continue
+        try:
+            node[place] = yaml.safe_load(text)
+        except yaml.YAMLError as exc:
+            raise ConfigError(f"{override!r}: {text!r} is not a YAML value") from exc
+
+
+_KINDS: Final = {"rendered", "pairs", "classes"}  # pydantic names the member of a union in a fault's place
+
+
+def _faults(exc: ValidationError) -> Iterator[str]:
+    faults = exc.errors()
+    for fault in faults:
+        if fault["type"] == "too_short" and any(
+            fault["loc"] == other["loc"][: len(fault["loc"])] for other in faults if other is not fault
+        ):
+            continue  # a list whose items are at fault is not too short as well
+        place = tuple(part for part in fault["loc"] if part not in _KINDS)
+        where = ".".join(map(str, place))
+        if fault["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(place[-1]), _known(Settings, fault["loc"][:-1]), n=1)
+            yield f"{where}: not a setting" + (f", did you mean {near[0]}?" if near else "")
+        elif fault["type"] == "missing":
+            yield f"{where}: missing"
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            yield f"{where}: {message}" if "value_error" in fault["type"] else f"{where}={fault['input']!r}: {message}"
+
+
+def _known(annotation: Any, place: Sequence[int | str]) -> list[str]:  # noqa: ANN401 - a type, of any form
+    """Return the settings of the model that lies at `place` below a type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields
+        if not place:
+            return list(fields)
+        if place[0] in fields:
+            return _known(fields[str(place[0])].annotation, place[1:])
+        if place[0] in _KINDS and str(place[0]) in get_args(fields["kind"].annotation):
+            return _known(annotation, place[1:])
+        return []
+    rest = place[1:] if place and isinstance(place[0], int) else place
+    return [name for inner in get_args(annotation) for name in _known(inner, rest)]

@@ -1,0 +1,125 @@
+"""What lightning trains: a network, its objective, its averaged weights and its validation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final, cast
+
+import lightning
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from agent.contract.strict import Strict
+from train.data.crops import Batch
+from train.data.sources import Sides, SourceFacts
+from train.models.variance import without_variance_head
+from train.objectives import Moment, build_network, build_objective
+from train.settings import Settings
+from train.validation import Validation
+
+CHECKPOINT_KEY: Final = "crackscout"
+
+
+class Passport(Strict):
+    """What a checkpoint says of itself, so that it can be exported and judged without its run."""
+
+    settings: Settings
+    sources: tuple[SourceFacts, ...]
+    validation: Validation | None
+    epoch: int
+    parameters: int
+    stride_px: int
+    receptive_field_px: int | None
+
+
+class CrackTask(lightning.LightningModule):
+    """One network in training.
+
+    Args:
+        settings: of the run.
+        sides: what it learns from and is judged by.
+
+    Raises:
+        ConfigError: no such network or loss, or options that they do not have.
+    """
+
+    def __init__(self, settings: Settings, sides: Sides) -> None:
+        super().__init__()
+        self.net = build_network(settings)
+        self.objective = build_objective(settings, self.net)
+        self.averaged = AveragedModel(
+            self.net,
+            multi_avg_fn=get_ema_multi_avg_fn(settings.optimiser.ema),  # type: ignore[no-untyped-call]
+            use_buffers=True,
+        ).requires_grad_(requires_grad=False)
+        self._settings, self._sides = settings, sides
+        self._epoch_loss: list[Tensor] = []
+        self.skipped: Counter[str] = Counter()  # message about a picture -> how often it was passed over
+        self.validation: Validation | None = None
+
+    def on_train_epoch_start(self) -> None:
+        """Let the objective do what falls due."""
+        self.objective.begin_epoch(self.net, self.current_epoch)
+
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
+        """Return the loss of a batch."""
+        self.skipped.update(batch.skipped)
+        moment = Moment(epoch=self.current_epoch, step=self.global_step, rank=self.global_rank)
+        loss: Tensor = self.objective(self.net, batch, moment)
+        self._epoch_loss.append(loss.detach())
+        return loss
+
+    def on_train_batch_end(self, _outputs: object, _batch: Batch, index: int) -> None:
+        """Take new weights into the average."""
+        if (index + 1) % self._settings.optimiser.accumulate == 0:
+            self.averaged.update_parameters(self.net)
+
+    def on_train_epoch_end(self) -> None:
+        """Judge the averaged weights, in the first process for all."""
+        strategy = self.trainer.strategy
+        found: Validation | None = None
+        if self.trainer.is_global_zero:
+            self.averaged.eval()
+            found = self.objective.validate(self.averaged, self._sides.validation, self.device)
+            self.averaged.train()
+            self.skipped.update(found.skipped)
+        self.validation = found = cast("Validation", strategy.broadcast(found))
+        self.log("score", found.score, sync_dist=True)
+        self.log("loss", torch.stack(self._epoch_loss).mean(), sync_dist=True)
+        self._epoch_loss.clear()
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 - lightning's own union
+        """AdamW on one cycle (Smith and Topin, arXiv:1708.07120); biases and norms do not decay."""
+        chosen = self._settings.optimiser
+        learnt = [p for p in self.parameters() if p.requires_grad]  # the network's, then its objective's own
+        plain = [p for p in learnt if p.ndim < 2]
+        decayed = [p for p in learnt if p.ndim >= 2]
+        optimiser = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": chosen.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=chosen.learning_rate,
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser,
+            max_lr=chosen.learning_rate,
+            total_steps=chosen.epochs * chosen.steps_per_epoch,
+            pct_start=chosen.warmup,
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let the checkpoint say what it is."""
+        checkpoint[CHECKPOINT_KEY] = self.passport().model_dump_json()
+
+    def passport(self) -> Passport:
+        """Return what there is to know about these weights."""
+        net = without_variance_head(self.net)
+        return Passport(
+            settings=self._settings,
+            sources=self._sides.facts,
+            validation=self.validation,
+            epoch=self.current_epoch,
+            parameters=sum(p.numel() for p in net.parameters()),
+            stride_px=int(net.stride_px),  # type: ignore[arg-type]
+            receptive_field_px=net.receptive_field_px,
+        )
