@@ -33,7 +33,7 @@ from agent.contract.strict import Strict
 from agent.errors import ConfigError, OutputError
 from train.data.crops import Batch, Crop, CropDataset, collate
 from train.data.sources import Sides, open_sources
-from train.ranks import Place, this_process
+from train.ranks import Place, leaving_together, this_process
 from train.settings import Settings
 from train.task import CrackTask
 from train.validation import Validation
@@ -73,10 +73,15 @@ def fit(settings: Settings, *, resume: bool = False, progress: bool = False) -> 
         OutputError: the folder already holds a run.
         KeyboardInterrupt: it was stopped; the last whole epoch's checkpoint is there.
     """
-    start = time.monotonic()
-    folder = settings.folder
     place = this_process()
     settings.crops_at_once(place.processes)
+    with leaving_together(place):
+        return _fit(settings, place, resume=resume, progress=progress)
+
+
+def _fit(settings: Settings, place: Place, *, resume: bool, progress: bool) -> Result:
+    start = time.monotonic()
+    folder = settings.folder
     if place.first:
         _prepare(folder, settings, resume=resume)
     if settings.compute.threads is not None:
