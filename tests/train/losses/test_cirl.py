@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tests.support.largest_tensor import LargestTensor
 from tests.support.processes import run_in_processes
+from tests.support.tensors import random
 from train.losses.cirl import (
     CIRL,
     Phase,
@@ -30,22 +31,9 @@ from train.losses.cirl import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 LAM = 0.3
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def truth(*shape: int, seed: int = 9) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tests.support.largest_tensor import LargestTensor
 from tests.support.processes import run_in_processes
+from tests.support.tensors import labels_of, random
 from train.losses.gagl import (
     GAGL,
     anchor_gradient,
@@ -25,26 +26,10 @@ from train.losses.gagl import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 N, C, D = 12, 3, 5
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def labels_of(n: int = N, classes: int = C, seed: int = 0) -> Tensor:
-    return torch.randint(classes, (n,), generator=torch.Generator().manual_seed(seed))
 
 
 def linear(weight: Tensor, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:

@@ -16,7 +16,7 @@ from tests.support.processes import run_in_processes
 from train.losses import PIXEL_LOSSES, build_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 # Every loss as it comes, and each branch that a parameter opens. A new loss needs a row here and an oracle.
@@ -71,14 +71,6 @@ def named(cases: list[tuple[str, dict[str, Any]]]) -> list[Any]:
 
 every_case = pytest.mark.parametrize(("name", "parameters"), named(CASES))
 every_loss = pytest.mark.parametrize("name", sorted(PIXEL_LOSSES))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_every_registered_pixel_loss_has_a_case_and_an_oracle() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cv2
 import numpy as np
 import pytest
@@ -12,9 +10,6 @@ from torch import Tensor, nn
 
 from train.losses import PIXEL_LOSSES, build_loss
 from train.losses.cirl import CIRL, frozen_copy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = pytest.mark.slow
 
@@ -40,14 +35,6 @@ STEPS: dict[str, int] = {
 # noise: from scratch, and after 15 steps of Dice too, robust Dice ends at "no crack". clDice with seed 2 ends at "all
 # crack", whose skeleton is empty.
 WARM_UP: dict[str, tuple[str, int]] = {"robust_dice": ("dice", 40), "cldice": ("dice", 40)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def photos() -> tuple[Tensor, Tensor]:
