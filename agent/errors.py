@@ -29,6 +29,12 @@ class OutputError(CrackscoutError):
     exit_code = 2
 
 
+class DiskFullError(OutputError):
+    """There was room when the run began, and now there is none; what was written before stays."""
+
+    exit_code = 1
+
+
 class BundleError(CrackscoutError):
     """A model bundle is incomplete, altered, or of a schema this version does not read."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from agent.contract.flight import CRACKS_FILE, FLIGHT_FILE, FRAMES_FILE, FRAMES_FOLDER
-from agent.errors import InputError, OutputError
+from agent.errors import DiskFullError, InputError, OutputError
 
 OVERLAYS_FOLDER: Final = "overlays"
 PROBABILITIES_FOLDER: Final = "probabilities"
@@ -40,11 +41,12 @@ def inside(folder: Path, name: str) -> Path:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the system says about writing `path` into an OutputError that names it."""
+    """Turn what the system says about writing `path` into an OutputError that names it, or a DiskFullError."""
     try:
         yield
     except OSError as exc:
-        raise OutputError(
+        full = exc.errno in {errno.ENOSPC, errno.EDQUOT}
+        raise (DiskFullError if full else OutputError)(
             f"{path}: cannot be written ({exc.strerror}); choose another folder, or make room or rights there"
         ) from exc
 

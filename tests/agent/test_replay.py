@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -21,6 +21,7 @@ from agent.contract.arrays import UInt8
 from agent.record import read_flight
 from tests.support.bundles import expected_probability
 from tests.support.commands import call, crack, variables
+from tests.support.needs import missing
 from tests.support.pictures import read, read_unchanged
 
 
@@ -242,6 +243,34 @@ def test_an_out_that_cannot_be_written_is_refused(photos: Path, tiny_bundle_fold
     assert_refused(replay(photos, "--out", tmp_path / "file", bundle=tiny_bundle_folder), "is a file")
     assert_refused(replay(photos, "--out", tmp_path / "file" / "o", bundle=tiny_bundle_folder), "cannot be written")
     assert_refused(replay(photos, "--out", "/proc/o", bundle=tiny_bundle_folder), "/proc/o")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 300 KB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        missing("no right to mount a small file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_is_a_fault_of_the_run_and_what_was_written_stays(
+    photos: Path, tiny_bundle_folder: Path, small_disk: Path
+) -> None:
+    many = small_disk.parent / "many"
+    many.mkdir()
+    for index in range(12):
+        shutil.copy(photos / "1.png", many / f"{index}.png")
+    done = replay(many, "--out", small_disk / "o", "--save-probabilities", bundle=tiny_bundle_folder)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "No space left on device" in done.stderr
+    record = read_flight(small_disk / "o")
+    assert not record.header.complete
+    assert 0 < len(list(record.frames())) < 12
 
 
 def test_unknown_settings_are_told_with_their_place(photos: Path, tiny_bundle_folder: Path, tmp_path: Path) -> None:
