@@ -28,6 +28,7 @@ from agent.contract.flight import BundleUsed, FlightHeader
 from agent.contract.frame import Frame, Scale, SkippedFrame
 from agent.deliver import MqttPublisher, NullPublisher, Publisher, open_publisher
 from agent.detect import Detector
+from agent.detect.memory import MEBIBYTE, MemoryBudget
 from agent.errors import ConfigError, OutputError
 from agent.infer.golden import GoldenAnswers, compare_golden
 from agent.infer.onnx_runtime import OnnxRuntime
@@ -240,6 +241,8 @@ class _Run:
             self.bundle.manifest,
             gate=detect.gate,
             gate_threshold=detect.gate_threshold,
+            pre_gate=detect.pre_gate,
+            memory=MemoryBudget(detect.memory_mb * MEBIBYTE),
             workers=self.settings.runtime.workers or len(os.sched_getaffinity(0)),
         )
         stack.callback(detector.close)

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 import cv2
 
-from agent.contract.arrays import UInt8
+from agent.contract.arrays import Bool, UInt8
 from agent.contract.crack import Crack
 from agent.contract.flight import CrackRow, FrameRow
 from agent.contract.frame import Frame, Scale, SkippedFrame
@@ -26,7 +26,7 @@ T = TypeVar("T")
 class Finder(Protocol):
     """Frame -> probability map."""
 
-    def detect(self, image_rgb: UInt8) -> Detection:
+    def detect(self, image_rgb: UInt8, *, ignored: Bool | None = None) -> Detection:
         """See `agent.detect.Detector.detect`."""
         ...
 
@@ -122,7 +122,7 @@ class Pipeline:
         tally = self.tally
         try:
             with tally.stage("detect"):
-                found = self.finder.detect(frame.image_rgb)
+                found = self.finder.detect(frame.image_rgb, ignored=frame.ignored)
             with tally.stage("measure"):
                 cracks = self.measure(found.probability, frame.image_rgb, scale=frame.scale)
         except (InferenceError, MemoryError, cv2.error) as exc:  # one frame must not end a flight
@@ -154,6 +154,7 @@ class Pipeline:
             variant=self.backend.variant,
             tiles=found.tiles,
             tiles_segmented=found.tiles_segmented,
+            tiles_ignored=found.tiles_ignored,
             file=self.record.keep_frame(frame, evidence=bool(cracks)),
         )
         crack_rows = [

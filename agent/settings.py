@@ -35,6 +35,7 @@ from agent import strict_yaml
 from agent.contract.bundle import Precision
 from agent.contract.reports import SEGMENT_PATTERN
 from agent.contract.strict import Strict
+from agent.detect.settings import PreGateSettings
 from agent.errors import ConfigError
 from agent.measure.settings import MeasureSettings
 from agent.strict_yaml import Keys, Place, dotted
@@ -99,6 +100,13 @@ class DetectSettings(Section):
     gate_threshold: Unit | None = Field(default=None, description="On the gate's probability; null: the bundle's.")
     segmenter_threshold: Unit | None = Field(
         default=None, description="On the probability of a pixel; null: the bundle's."
+    )
+    pre_gate: PreGateSettings = PreGateSettings()
+    memory_mb: int = Field(
+        default=2048,
+        ge=64,
+        description="Memory of the frames in work, all cameras together, MiB, the networks' own not counted; "
+        "a frame that needs more alone is skipped and counted.",
     )
 
 

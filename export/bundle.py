@@ -260,7 +260,7 @@ def _stitching(graph: SegmenterGraph, segmenter: Trained, settings: ExportSettin
         stitched[tile.own_y, tile.own_x] = _infer(graph, np.ascontiguousarray(view))[tile.crop]
     level = _threshold(segmenter).value * 255
     flipped = float(np.mean((whole >= level) != (stitched >= level)))
-    farthest = int(np.abs(whole.astype(int) - stitched).max())
+    apart = np.abs(whole.astype(int) - stitched)
     data = f"one rendered picture of {edge} x {edge} px, 3 x 3 tiles"
     return (
         Metric(
@@ -274,7 +274,13 @@ def _stitching(graph: SegmenterGraph, segmenter: Trained, settings: ExportSettin
             name="stitched_farthest",
             definition="largest difference of the two maps, levels of 255",
             data=data,
-            value=farthest,
+            value=int(apart.max()),
+        ),
+        Metric(
+            name="stitched_mean",
+            definition="mean difference of the two maps, levels of 255",
+            data=data,
+            value=round(float(apart.mean()), 7),
         ),
     )
 

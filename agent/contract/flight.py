@@ -91,6 +91,10 @@ class FrameRow(Strict):
     variant: str | None = None
     tiles: Count = 0
     tiles_segmented: Count = Field(default=0, description="Tiles that passed the gate.")
+    tiles_ignored: Count = Field(default=0, description="Tiles that lay under the ignored part as a whole.")
+    ignored_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0, description="How much of the picture was ignored: the carrier's own gear."
+    )
     cracks: Count = 0
     file: str | None = Field(default=None, description="Where the picture lies in the record, if it was kept.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.contract.arrays import UInt8
+from agent.contract.arrays import Bool, UInt8
 
 ScaleSource = Literal["none", "setting", "telemetry", "rendered"]
 
@@ -51,6 +51,12 @@ class Frame:
     suffix: str = ".png"  # of `encoded`
     scale: Scale = UNKNOWN_SCALE
     pose: Pose | None = None
+    ignored: Bool | None = None  # (H, W), True where the carrier's own gear is in view
+
+    @property
+    def ignored_share(self) -> float:
+        """How much of the picture is ignored, [0, 1]."""
+        return 0.0 if self.ignored is None else float(self.ignored.mean())
 
     @property
     def height(self) -> int:

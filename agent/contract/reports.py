@@ -22,7 +22,7 @@ Positive = Annotated[float, Field(ge=0)]
 class Payload(BaseModel):
     """Immutable; readers of this version ignore fields that a later one may add."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Stamped(Payload):

@@ -1,19 +1,23 @@
-"""A frame of any size -> tiles -> gate -> segmentation of what passes -> one probability map."""
+"""A frame of any size -> tiles -> gates -> segmentation of what passes -> one probability map."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
-import cv2
 import numpy as np
 
-from agent.contract.arrays import UInt8
+from agent.contract.arrays import Bool, UInt8
 from agent.contract.bundle import Manifest
 from agent.contract.tiling import Tile, TileGrid
+from agent.detect.memory import MemoryBudget
+from agent.detect.pre_gate import FACTOR, PreGate
+from agent.detect.settings import PreGateSettings
+from agent.detect.tiles import ReducedTiles, TileCutter
 from agent.errors import InferenceError
 from agent.infer.backend import Backend
 
@@ -25,10 +29,11 @@ R = TypeVar("R")
 class Detection:
     """What the networks made of a frame."""
 
-    probability: UInt8  # (H, W) crack probability x 255; 0 where the gate let no tile through
+    probability: UInt8  # (H, W) crack probability x 255; 0 where no tile was segmented, and where the frame is ignored
     tiles: int
     tiles_segmented: int
     run_seconds: float  # CPU seconds inside the runtime's own calls, all workers together
+    tiles_ignored: int = 0  # lay under the ignored part as a whole, and were never looked at
 
 
 class Detector:
@@ -37,9 +42,11 @@ class Detector:
     Args:
         backend: the bundle on a runtime.
         manifest: the bundle's, for tile size, overlap and the gate's threshold.
-        gate: False segments every tile. Without effect where the bundle has no gate.
+        gate: False asks no gate of each tile. Without effect where the bundle has none.
         gate_threshold: on the gate's probability; None takes the bundle's.
+        pre_gate: the classical look at each tile before the networks; None takes the default, which is off.
         workers: threads that share the backend, >= 1.
+        memory: what the frames of all detectors of the process share; None sets no bound.
     """
 
     def __init__(
@@ -49,65 +56,79 @@ class Detector:
         *,
         gate: bool = True,
         gate_threshold: float | None = None,
+        pre_gate: PreGateSettings | None = None,
         workers: int = 1,
+        memory: MemoryBudget | None = None,
     ) -> None:
         self._backend = backend
         self._segmenter = manifest.segmenter
         self._gate = manifest.gate if gate else None
         self._gate_threshold = gate_threshold
+        self._pre_gate = pre_gate or PreGateSettings()
+        self._memory = memory
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="tile") if workers > 1 else None
 
-    def detect(self, image_rgb: UInt8) -> Detection:
+    def detect(self, image_rgb: UInt8, *, ignored: Bool | None = None) -> Detection:
         """Return the crack probability of every pixel.
 
         Args:
             image_rgb: (H, W, 3) of any size from 1 x 1.
+            ignored: (H, W), True where no crack is to be reported: the carrier's own gear.
 
         Raises:
-            InferenceError: not such a picture, or the runtime failed.
+            InferenceError: not such a picture, one that needs more memory than it may have, or the runtime failed.
         """
         if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8:
             raise InferenceError(f"a frame is uint8 (H, W, 3), got {image_rgb.dtype} {image_rgb.shape}")
         height, width = image_rgb.shape[:2]
-        net = self._segmenter
-        grid = TileGrid(height=height, width=width, size=net.tile_px, overlap=net.overlap_px)
-        padded = _pad(image_rgb, grid.padded_hw)
-        tiles = list(grid)
-        passed, gate_seconds = self._passed(padded, tiles)
-        probability = np.zeros((height, width), np.uint8)
-
-        def segment(tile: Tile) -> float:
-            view = padded[tile.y : tile.y + net.tile_px, tile.x : tile.x + net.tile_px]
-            (map_,), seconds = _timed(self._backend.infer, view[None])
-            probability[tile.own_y, tile.own_x] = map_[tile.crop]
-            return seconds
-
-        seconds = sum(self._each(segment, passed))
-        return Detection(
-            probability=probability, tiles=len(tiles), tiles_segmented=len(passed), run_seconds=gate_seconds + seconds
-        )
+        if ignored is not None and ignored.shape != (height, width):
+            raise InferenceError(f"ignored is {ignored.shape}, but the frame has {(height, width)} px")
+        with self._memory.frame(height, width) if self._memory else nullcontext():
+            return self._detect(image_rgb, ignored)
 
     def close(self) -> None:
         """End the worker threads."""
         if self._pool is not None:
             self._pool.shutdown()
 
-    def _passed(self, padded: UInt8, tiles: list[Tile]) -> tuple[list[Tile], float]:
-        """Return the tiles that the gate lets through, and the seconds it took."""
-        gate = self._gate
+    def _detect(self, image_rgb: UInt8, ignored: Bool | None) -> Detection:
+        height, width = image_rgb.shape[:2]
+        net = self._segmenter
+        tiles = list(TileGrid(height=height, width=width, size=net.tile_px, overlap=net.overlap_px))
+        seen = tiles if ignored is None else [t for t in tiles if not ignored[t.own_y, t.own_x].all()]
+        cutter = TileCutter(image_rgb, net.tile_px)
+        passed, gate_seconds = self._passed(cutter, seen)
+        probability = np.zeros((height, width), np.uint8)
+
+        def segment(tile: Tile) -> float:
+            (map_,), seconds = _timed(self._backend.infer, cutter.cut(tile)[None])
+            probability[tile.own_y, tile.own_x] = map_[tile.crop]
+            return seconds
+
+        seconds = sum(self._each(segment, passed))
+        if ignored is not None:
+            probability[ignored] = 0
+        return Detection(
+            probability=probability,
+            tiles=len(tiles),
+            tiles_segmented=len(passed),
+            run_seconds=gate_seconds + seconds,
+            tiles_ignored=len(tiles) - len(seen),
+        )
+
+    def _passed(self, cutter: TileCutter, tiles: list[Tile]) -> tuple[list[Tile], float]:
+        """Return the tiles that the gates let through, and the seconds that the network among them took."""
+        gate, pre_gate = self._gate, self._pre_gate
+        halved = ReducedTiles(cutter, FACTOR) if pre_gate.enabled else None
+        if halved is not None:
+            tiles = list(filter(PreGate(halved, cutter.size, pre_gate), tiles))
         if gate is None:
             return tiles, 0.0
         threshold = gate.threshold.value if self._gate_threshold is None else self._gate_threshold
-        factor, edge = gate.downscale, gate.tile_px
-        height, width = padded.shape[:2]
-        # one resize of the frame instead of one per tile, which would double the gate's cost
-        small = np.asarray(
-            cv2.resize(padded, (width // factor, height // factor), interpolation=cv2.INTER_AREA), np.uint8
-        )
+        reduced = halved if halved is not None and gate.downscale == FACTOR else ReducedTiles(cutter, gate.downscale)
 
         def ask(tile: Tile) -> tuple[bool, float]:
-            y, x = tile.y // factor, tile.x // factor
-            scores, seconds = _timed(self._backend.gate, small[None, y : y + edge, x : x + edge])
+            scores, seconds = _timed(self._backend.gate, reduced.cut(tile)[None])
             return bool(scores.probability[0] >= threshold), seconds
 
         answers = list(self._each(ask, tiles))
@@ -123,11 +144,3 @@ def _timed(call: Callable[[UInt8], R], tiles: UInt8) -> tuple[R, float]:
     start = time.thread_time()
     result = call(tiles)
     return result, time.thread_time() - start
-
-
-def _pad(image: UInt8, padded_hw: tuple[int, int]) -> UInt8:
-    """Extend the lower and right edges by reflection, which hides no crack and invents no edge."""
-    below, right = padded_hw[0] - image.shape[0], padded_hw[1] - image.shape[1]
-    if not below and not right:
-        return image
-    return np.asarray(cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REFLECT_101), np.uint8)

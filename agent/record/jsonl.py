@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pydantic import BaseModel
 
 DECIMALS: Final = 3  # of px, mm and degrees: finer than any of them is known
+_WHOLE: Final = {int, str, bool, type(None)}
+_NUMBERS: Final = {float, type(None)}
 _FINER: Final = {"scale_mm_px": 9, "confidence": 6, "rotation_deg": 6}
 
 
@@ -38,5 +41,15 @@ def _rounded(value: Any, decimals: int) -> Any:  # noqa: ANN401 - what JSON can 
     if isinstance(value, dict):
         return {key: _rounded(item, _FINER.get(key, DECIMALS)) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(item, decimals) for item in value]
+        return _rounded_list(value, decimals)
     return value
+
+
+def _rounded_list(values: Sequence[Any], decimals: int) -> Sequence[Any]:
+    """Round a list; those of numbers alone, of which masks and centre lines have thousands, without a call for each."""
+    kinds = set(map(type, values))
+    if kinds <= _WHOLE:
+        return values
+    if kinds <= _NUMBERS:
+        return [value if value is None else round(value, decimals) + 0.0 for value in values]
+    return [_rounded(item, decimals) for item in values]

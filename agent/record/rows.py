@@ -22,6 +22,7 @@ def frame_row(
     variant: str | None = None,
     tiles: int = 0,
     tiles_segmented: int = 0,
+    tiles_ignored: int = 0,
     file: str | None = None,
     rendered: bool = False,
 ) -> FrameRow:
@@ -34,6 +35,7 @@ def frame_row(
         variant: of the network.
         tiles: of the frame.
         tiles_segmented: how many of them passed the gate.
+        tiles_ignored: how many of them lay under the ignored part as a whole.
         file: where its picture lies in the record, if it was kept.
         rendered: it was drawn and no agent has seen it yet.
     """
@@ -55,6 +57,8 @@ def frame_row(
         variant=variant,
         tiles=tiles,
         tiles_segmented=tiles_segmented,
+        tiles_ignored=tiles_ignored,
+        ignored_share=frame.ignored_share,
         cracks=cracks,
         file=file,
     )

@@ -17,7 +17,7 @@ from agent.report import figures
 from agent.report.labels import LabelRoom, Spot
 from agent.report.outlines import SUBPIXEL_BITS, Marked, View, outlines
 
-LARGEST_EDGE_PX: Final = 4096  # larger photos are reduced
+LARGEST_EDGE_PX: Final = 2560  # larger photos are reduced: their full size stays with the photo itself
 SMALL_EDGE_PX: Final = 640  # below it a picture is enlarged, by a whole factor, to about READABLE_EDGE_PX
 READABLE_EDGE_PX: Final = 960
 LARGEST_ZOOM: Final = 4
@@ -31,22 +31,42 @@ _TINT: Final = 0.25  # of an overlay's crack pixels
 _GAP_LINES: Final = 2.5  # between a crack and its outline, in thicknesses of the line
 
 
+def reduced(image_rgb: UInt8, *, edge_px: int = LARGEST_EDGE_PX) -> UInt8:
+    """Return the picture with its longer edge at most `edge_px`: the copy that all pictures of a frame are drawn from.
+
+    A whole factor, since means over whole pixels cost a fifth of means over parts of them.
+
+    Args:
+        image_rgb: (H, W, 3), the frame.
+        edge_px: px.
+    """
+    height, width = image_rgb.shape[:2]
+    factor = -(-max(height, width) // edge_px)
+    if factor == 1:
+        return image_rgb
+    size = max(1, width // factor), max(1, height // factor)
+    return np.asarray(cv2.resize(image_rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def draw_overlay(
     image_rgb: UInt8, frame: FrameRow, cracks: Sequence[Marked], *, edge_px: int = LARGEST_EDGE_PX
 ) -> UInt8:
     """Return the picture with its cracks outlined and labelled, above a strip with scale bar and legend.
 
     Args:
-        image_rgb: (H, W, 3), the frame.
-        frame: its row.
+        image_rgb: (H, W, 3), the frame, or what `reduced` made of it.
+        frame: its row, with the size in which the cracks were found.
         cracks: those found in it.
         edge_px: the longer edge is reduced to this if it is longer.
     """
-    height, width = image_rgb.shape[:2]
+    height, width = frame.height or image_rgb.shape[0], frame.width or image_rgb.shape[1]
     longest = max(height, width)
     whole = 1 if longest >= SMALL_EDGE_PX else min(LARGEST_ZOOM, math.ceil(READABLE_EDGE_PX / longest))
-    view = View(x=0, y=0, width=width, height=height, zoom=min(float(whole), edge_px / longest))
-    picture = _outlined(_tinted(image_rgb, cracks), view, cracks)
+    zoom = min(float(whole), edge_px / longest)
+    if zoom < 1 <= edge_px // max(image_rgb.shape[:2]):
+        zoom = max(image_rgb.shape[:2]) / longest  # as it was reduced
+    view = View(x=0, y=0, width=width, height=height, zoom=zoom)
+    picture = _outlined(_resized(image_rgb, view, cracks), view, cracks)
     pen = _Pen.of(picture)
     _label(picture, view, sorted(cracks, key=lambda marked: figures.badness(marked.crack), reverse=True), pen)
     return np.vstack([picture, _footer(picture.shape[1], view, frame, [marked.crack for marked in cracks], pen)])
@@ -63,7 +83,7 @@ def draw_crop(image_rgb: UInt8, marked: Marked, *, edge_px: int = 480) -> UInt8:
     crack = marked.crack
     view = _around(crack, (image_rgb.shape[0], image_rgb.shape[1]), edge_px)
     part = image_rgb[view.y : view.y + view.height, view.x : view.x + view.width]
-    picture = _outlined(part, view, [marked])
+    picture = _outlined(_resized(part, view), view, [marked])
     pen = _Pen.of(picture)
     margin = pen.height
     if (bar := _scale_bar(view, crack.scale_mm_px, picture.shape[1] // 3, pen)) is not None:
@@ -104,10 +124,21 @@ def _line(longest_px: int) -> int:
     return max(1, round(longest_px / 1400))
 
 
-def _outlined(part_rgb: UInt8, view: View, cracks: Sequence[Marked]) -> UInt8:
-    """Return the part at the view's zoom, cracks outlined."""
-    smoothly = cv2.INTER_AREA if view.zoom < 1 else cv2.INTER_CUBIC
-    picture = np.asarray(cv2.resize(part_rgb, view.picture_wh, interpolation=smoothly), np.uint8)
+def _resized(part_rgb: UInt8, view: View, tinted: Sequence[Marked] = ()) -> UInt8:
+    """Return a copy of the part at the view's zoom, the pixels of the cracks given tinted."""
+    width, height = view.picture_wh
+    if part_rgb.shape[:2] == (height, width):
+        picture = part_rgb.copy()
+    elif view.picture_wh[0] < part_rgb.shape[1]:
+        picture = np.asarray(cv2.resize(part_rgb, view.picture_wh, interpolation=cv2.INTER_AREA), np.uint8)
+    else:  # tinted before it is enlarged, so that the tint ends as softly as the crack
+        small = _tinted(part_rgb.copy(), 1.0, tinted)
+        return np.asarray(cv2.resize(small, view.picture_wh, interpolation=cv2.INTER_CUBIC), np.uint8)
+    return _tinted(picture, view.zoom, tinted)
+
+
+def _outlined(picture: UInt8, view: View, cracks: Sequence[Marked]) -> UInt8:
+    """Draw an outline around each crack into the picture, and return it."""
     line = _line(max(picture.shape[:2]))
     for marked in cracks:
         lines = outlines(marked, view, gap_px=_GAP_LINES * line)
@@ -116,15 +147,18 @@ def _outlined(part_rgb: UInt8, view: View, cracks: Sequence[Marked]) -> UInt8:
     return picture
 
 
-def _tinted(image_rgb: UInt8, cracks: Sequence[Marked]) -> UInt8:
-    """Return a copy with the cracks' pixels tinted, so lightly that they stay seen."""
-    tinted = image_rgb.copy()
+def _tinted(picture: UInt8, zoom: float, cracks: Sequence[Marked]) -> UInt8:
+    """Tint every pixel of the picture, `zoom` <= 1 times the frame's size, that holds some of a crack; return it."""
+    height, width = picture.shape[:2]
     for marked in cracks:
         crack = marked.crack
-        box = tinted[crack.bbox_y : crack.bbox_y + crack.bbox_h, crack.bbox_x : crack.bbox_x + crack.bbox_w]
-        on = marked.mask.astype(bool)
-        box[on] = np.rint(box[on] * (1 - _TINT) + np.array(figures.SEVERITY_RGB[crack.severity]) * _TINT)
-    return tinted
+        y, x = np.nonzero(marked.mask)
+        at_y = ((y + crack.bbox_y) * zoom).astype(np.intp).clip(0, height - 1)
+        at_x = ((x + crack.bbox_x) * zoom).astype(np.intp).clip(0, width - 1)
+        at_y, at_x = np.divmod(np.unique(at_y * width + at_x), width)  # once each, though several fall on one
+        colour = np.array(figures.SEVERITY_RGB[crack.severity])
+        picture[at_y, at_x] = np.rint(picture[at_y, at_x] * (1 - _TINT) + colour * _TINT)
+    return picture
 
 
 def _label(picture: UInt8, view: View, worst_first: Sequence[Marked], pen: _Pen) -> None:

@@ -28,7 +28,7 @@ from agent.report.figures import badness
 from agent.report.geojson import write_geojson
 from agent.report.html import write_html
 from agent.report.outlines import Marked
-from agent.report.overlay import draw_crop, draw_overlay
+from agent.report.overlay import draw_crop, draw_overlay, reduced
 from agent.report.pictures import Shelf, jpeg
 from agent.report.probabilities import save_probability
 from agent.report.table import write_csv
@@ -87,13 +87,14 @@ class ReportWriter:
         if self._probabilities and probability is not None:
             save_probability(self._folder, frame.name, probability)
         marked = [Marked.of(crack) for crack in cracks]
+        small = reduced(image_rgb)  # once: every picture of the whole frame is drawn from it
         if cracks or frame.media_time_ns is None:
-            overlay = draw_overlay(image_rgb, frame, marked)
+            overlay = draw_overlay(small, frame, marked)
             write_atomically(inside(self._folder, f"{OVERLAYS_FOLDER}/{frame.name}.jpg"), jpeg(overlay))
         if self._video is not None:
-            self._video.add(frame, draw_overlay(image_rgb, frame, marked, edge_px=video.EDGE_PX))
+            self._video.add(frame, draw_overlay(small, frame, marked, edge_px=video.EDGE_PX))
         if cracks and self._cards.wants(worst := max(map(badness, cracks))):
-            self._cards.put(str(frame.index), worst, draw_overlay(image_rgb, frame, marked, edge_px=CARD_EDGE_PX))
+            self._cards.put(str(frame.index), worst, draw_overlay(small, frame, marked, edge_px=CARD_EDGE_PX))
         for one in marked:
             if self._crops.wants(rank := badness(one.crack)):
                 self._crops.put(one.crack.id, rank, draw_crop(image_rgb, one))

@@ -10,7 +10,7 @@ from agent.contract.frame import UNKNOWN_SCALE
 from agent.record import crack_row, frame_row
 from agent.report.labels import LabelRoom
 from agent.report.outlines import SUBPIXEL_BITS, Marked, View, mask_of, outlines
-from agent.report.overlay import draw_crop, draw_overlay
+from agent.report.overlay import draw_crop, draw_overlay, reduced
 from tests.support import flights
 
 
@@ -21,6 +21,25 @@ def _seen(width: int, height: int) -> tuple[UInt8, FrameRow, list[Marked]]:
         for number, crack in enumerate(flights.cracks_of(width, height))
     ]
     return picture.image_rgb, frame_row(picture, cracks=len(cracks)), [Marked.of(crack) for crack in cracks]
+
+
+def _row_of(width: int, height: int) -> FrameRow:
+    return frame_row(flights.frame(0), cracks=0).model_copy(update={"width": width, "height": height})
+
+
+@pytest.mark.parametrize("size", [(5000, 2500), (4032, 3024), (2700, 33), (1600, 1200)])
+def test_an_overlay_drawn_from_the_reduced_picture_shows_cracks_in_the_same_places(size: tuple[int, int]) -> None:
+    image, frame, cracks = _seen(*size)
+    small = draw_overlay(reduced(image), frame, cracks, edge_px=960)
+    whole = draw_overlay(image, frame, cracks, edge_px=960)
+    assert small.shape == whole.shape
+    assert np.abs(small.astype(int) - whole).mean() < 2.5  # reduced in one step or in two
+
+
+def test_a_large_photo_is_reduced_by_a_whole_factor_and_a_small_one_is_left_alone() -> None:
+    assert reduced(np.zeros((3024, 4032, 3), np.uint8)).shape == (1512, 2016, 3)
+    small = np.zeros((100, 200, 3), np.uint8)
+    assert reduced(small) is small
 
 
 def test_a_mask_unrolled_is_the_mask_that_was_measured() -> None:
@@ -49,15 +68,14 @@ def test_outlines_go_around_the_crack_and_cover_no_pixel_of_it(zoom: float) -> N
     [
         pytest.param((320, 200), (960, 600), id="a small picture is enlarged, so that its labels can be read"),
         pytest.param((848, 590), (848, 590), id="a video frame stays"),
-        pytest.param((5000, 2500), (4096, 2048), id="a large photo is reduced"),
+        pytest.param((5000, 2500), (2560, 1280), id="a large photo is reduced"),
         pytest.param((1, 1), (4, 4), id="a picture of one pixel is no fault"),
         pytest.param((900, 2), (900, 2), id="nor is a thread"),
     ],
 )
 def test_an_overlay_has_the_pictures_size_above_a_legend(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    picture = flights.frame(0, width=320, height=200)
     image = np.zeros((size[1], size[0], 3), np.uint8)
-    overlay = draw_overlay(image, frame_row(picture, cracks=0), [])
+    overlay = draw_overlay(image, _row_of(*size), [])
     assert overlay.shape[1] == expected[0]
     assert expected[1] < overlay.shape[0] < expected[1] + max(40, expected[1] // 10)
     assert not overlay[: expected[1]].any()  # nothing was found, so nothing is drawn over it

@@ -206,7 +206,9 @@ class TestPage:
         with FlightRecorder.open(folder, flights.header()) as recorder:
             report = ReportWriter(folder)
             for index in range(1200):
-                row = frame.model_copy(update={"index": index, "name": f"n{index}"})
+                row = frame.model_copy(
+                    update={"index": index, "name": f"n{index}", "height": noise.shape[0], "width": noise.shape[1]}
+                )
                 seen = [c.model_copy(update={"id": f"{index}{c.id}", "frame": index}) for c in cracks]
                 recorder.add(row, seen)
                 if index < 24:
