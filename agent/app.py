@@ -9,7 +9,7 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +30,9 @@ from agent.deliver import MqttPublisher, NullPublisher, Publisher, open_publishe
 from agent.detect import Detector
 from agent.detect.memory import MEBIBYTE, MemoryBudget
 from agent.errors import ConfigError, OutputError
+from agent.health.disk import check_writable
+from agent.health.notify import notifier
+from agent.health.vitals import Vitals
 from agent.infer.golden import GoldenAnswers, compare_golden
 from agent.infer.onnx_runtime import OnnxRuntime
 from agent.listeners import Advancing, Publishing, Reporting
@@ -82,7 +85,18 @@ def replay(options: ReplayOptions, settings: Settings, *, show_progress: bool = 
 
 
 def run(settings: Settings) -> Summary:
-    """Watch the cameras of the settings until they end or the process is told to stop: the service.
+    """Watch the cameras of the settings until they end or the process is told to stop.
+
+    Raises:
+        CrackscoutError: see its kinds.
+    """
+    mission = prepare(settings)
+    logs.set_up(settings.logging)
+    return mission(Vitals(notifier({})))
+
+
+def prepare(settings: Settings) -> Callable[[Vitals], Summary]:
+    """Build and check what a live run needs, and return what begins it; nothing that runs is touched.
 
     Raises:
         CrackscoutError: see its kinds.
@@ -94,11 +108,11 @@ def run(settings: Settings) -> Summary:
         for camera in settings.cameras
         for source in open_sources([Path(camera.source)], camera=camera.name, scale=_scale(camera.mm_per_px))
     ]
-    logs.set_up(settings.logging)
+    check_writable(settings.record.dir, "record.dir")
     agent_run = _Run(settings, mode="live")
     out = settings.record.dir / agent_run.mission_id(sources)
     options = ReplayOptions(sources=(), out=out, publish=settings.mqtt.host is not None)
-    return agent_run.over(sources, options, show_progress=False)
+    return lambda vitals: agent_run.over(sources, options, show_progress=False, vitals=vitals)
 
 
 def demo(
@@ -162,7 +176,9 @@ class _Run:
         object.__setattr__(self, "bundle", open_bundle(self.settings.bundle))
         object.__setattr__(self, "backend", _backend(self.bundle, self.settings))
 
-    def over(self, sources: list[Source], options: ReplayOptions, *, show_progress: bool) -> Summary:
+    def over(
+        self, sources: list[Source], options: ReplayOptions, *, show_progress: bool, vitals: Vitals | None = None
+    ) -> Summary:
         """See every frame of the sources; write record and reports; publish if asked."""
         start = time.monotonic()
         with ExitStack() as stack:
@@ -181,10 +197,15 @@ class _Run:
             pipeline = self._pipeline(
                 recorder, [Reporting(writer), publishing, Advancing(advance)], header.mission_id, stack
             )
+            frames = _chained(sources)
+            if vitals:
+                vitals.watch(pipeline.tally, publisher)
+                frames = vitals.over(frames)
             stopped = False
             try:
                 publishing.start()
-                pipeline.run(_chained(sources))
+                pipeline.run(frames)
+                stopped = vitals is not None and vitals.ending
             except KeyboardInterrupt:
                 stopped = True
             except BaseException:

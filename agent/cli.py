@@ -97,15 +97,24 @@ def replay(
 @app.command()
 def run(
     config: Annotated[Path, typer.Option("--config", help="The device's settings, YAML.")],
+    service: Annotated[
+        bool,
+        typer.Option("--service", help="Stay up whatever happens: safe mode, reload by SIGHUP, systemd's watchdog."),
+    ] = False,
 ) -> None:
-    """Watch the cameras of the settings: the service."""
+    """Watch the cameras of the settings until they end; as a service, until it is told to stop."""
     with _faults_told():
+        if service:
+            from agent.serving import serve
+
+            return serve(config, os.environ)
         from agent import app as agent_app
 
         summary = agent_app.run(_settings(config, {}))
         typer.echo(summary.as_text())
         if not summary.delivered:
             raise typer.Exit(1)
+    return None
 
 
 @app.command()

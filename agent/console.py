@@ -11,6 +11,7 @@ from typing import Final
 import typer
 
 from agent.errors import CrackscoutError
+from agent.redact import without_passwords
 
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 
@@ -26,7 +27,7 @@ def faults_told(program: str, *, interrupted: str) -> Iterator[None]:
     try:
         yield
     except CrackscoutError as exc:
-        typer.echo(f"{program}: {exc}", err=True)
+        typer.echo(f"{program}: {without_passwords(str(exc))}", err=True)
         raise typer.Exit(exc.exit_code) from exc
     except KeyboardInterrupt:
         typer.echo(f"{program}: {interrupted}", err=True)

@@ -14,7 +14,8 @@ from agent.progress import Advance
 from agent.record import FlightRecorder
 from agent.report import ReportWriter
 
-FLUSH_S: Final = 30.0  # how long the end of a run waits for the broker
+FLUSH_S: Final = 30.0  # how long the end of a replay waits for the broker
+FLUSH_LIVE_S: Final = 10.0  # the same of a live run: less than systemd's watchdog and its patience with a stop
 STATE_EVERY_S: Final = 5.0  # counts in `state` are at most this old in a live run
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class Publishing:
         """Say that the run ended; wait for the broker and return how many reports it has not taken."""
         self._publisher.publish(self._reporter.mission("end", self._recorder.header))
         self._publisher.publish(self._reporter.state("stopped", self._recorder.header))
-        waiting = self._publisher.flush(FLUSH_S)
+        waiting = self._publisher.flush(FLUSH_LIVE_S if self._live else FLUSH_S)
         return waiting + self._publisher.status.lost
 
     def _renew_state(self) -> None:

@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -37,7 +36,9 @@ from agent.contract.reports import SEGMENT_PATTERN
 from agent.contract.strict import Strict
 from agent.detect.settings import PreGateSettings
 from agent.errors import ConfigError
+from agent.health.settings import MetricsSettings
 from agent.measure.settings import MeasureSettings
+from agent.redact import without_passwords
 from agent.strict_yaml import Keys, Place, dotted
 
 ENVIRONMENT_PREFIX: Final = "CRACKSCOUT_"
@@ -89,8 +90,7 @@ class CameraSettings(Section):
 
     @field_serializer("source")
     def _without_its_password(self, source: str) -> str:
-        parts = urlsplit(source) if "://" in source else None
-        return source.replace(f":{parts.password}@", ":***@", 1) if parts and parts.password else source
+        return without_passwords(source)
 
 
 class DetectSettings(Section):
@@ -173,6 +173,7 @@ class Settings(Section):
     record: RecordSettings = RecordSettings()
     mqtt: MqttSettings = MqttSettings()
     logging: LoggingSettings = LoggingSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @model_validator(mode="after")
     def _cameras_differ(self) -> Self:
@@ -223,6 +224,32 @@ def load(
         faults.sort(key=lambda fault: (isinstance(fault[0], str), fault[0]))
         raise ConfigError("\n".join(f"{origin}: {text}" for origin, text in faults))
     return settings
+
+
+def load_usable(path: Path, *, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings, and of a file that does not fit what can be used: the sections that are fine by themselves.
+
+    For the words and figures of a service in safe mode, which must not be lost over a fault elsewhere; nothing else may
+    run on what this returns. Never raises because of what the file holds.
+    """
+    try:
+        return load(path, environment=environment)
+    except ConfigError:
+        pass
+    try:
+        values = strict_yaml.read(path).values
+    except ConfigError:
+        values = {}
+    for keys, value, _ in _from_environment(environment or {}):
+        _put(values, keys, value)
+    usable: dict[str, Any] = {}
+    for name in ("device", "logging", "metrics"):
+        try:
+            Settings.model_validate({name: values[name]})
+        except (KeyError, ValidationError):
+            continue
+        usable[name] = values[name]
+    return Settings.model_validate(usable)
 
 
 def mqtt_password(mqtt: MqttSettings, environment: Mapping[str, str]) -> SecretStr | None:

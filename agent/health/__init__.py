@@ -1,0 +1,1 @@
+"""How the device is: what systemd and Prometheus are told while it runs, and what `crack-agent check` looks at."""

@@ -1,0 +1,80 @@
+"""Builds the service's own parts, which outlive its missions: pulse, logs, metrics, reload."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from agent import app, logs, settings
+from agent.about import version
+from agent.errors import ConfigError, CrackscoutError
+from agent.health.metrics import ServiceCollector, serve_metrics
+from agent.health.notify import notifier, watchdog_seconds
+from agent.health.settings import MetricsSettings
+from agent.health.vitals import Vitals
+from agent.service import Mission, Service
+
+logger = logging.getLogger(__name__)
+
+
+def serve(config: Path, environment: Mapping[str, str]) -> None:
+    """Run the service until SIGTERM or Ctrl-C; whatever the settings are, it stays up.
+
+    Args:
+        config: the settings; read again at each reload.
+        environment: the process's: settings, secrets, systemd's sockets.
+    """
+    notify = notifier(environment)
+    vitals = Vitals(notify, watchdog_s=watchdog_seconds(environment, os.getpid()))
+    logs.set_up(settings.load_usable(config, environment=environment).logging)
+
+    def prepare() -> Mission:
+        try:
+            wanted = settings.load(config, environment=environment)
+            mission = app.prepare(wanted)
+        except CrackscoutError:
+            if not metrics.answering:  # in safe mode somebody may be looking: what is fine by itself is used
+                metrics.move(settings.load_usable(config, environment=environment).metrics)
+            raise
+        metrics.move(wanted.metrics)
+        logs.set_up(wanted.logging)
+        return mission
+
+    service = Service(prepare, vitals=vitals, notify=notify)
+    metrics = _Metrics(ServiceCollector(vitals, problem=lambda: service.problem, version=version()))
+    try:
+        service.run()
+    finally:
+        metrics.end()
+
+
+class _Metrics:
+    """The page of figures, wherever the settings want it now."""
+
+    def __init__(self, collector: ServiceCollector) -> None:
+        self._collector = collector
+        self._settings = MetricsSettings()
+        self._end: Callable[[], None] = lambda: None
+
+    @property
+    def answering(self) -> bool:
+        """Whether there is a page now."""
+        return self._settings.port is not None
+
+    def move(self, wanted: MetricsSettings) -> None:
+        """Answer at another address; at the old one, and with an error in the log, should the new one not be free."""
+        if wanted != self._settings:
+            try:
+                end = serve_metrics(wanted, self._collector)
+            except ConfigError as exc:  # a flight without figures is better than none
+                logger.error("%s", exc)  # noqa: TRY400 - its text says what to mend
+                return
+            self.end()
+            self._settings, self._end = wanted, end
+
+    def end(self) -> None:
+        """Answer no more."""
+        self._end()
+        self._end = lambda: None
