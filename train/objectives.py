@@ -23,7 +23,8 @@ from train.losses import FEATURE_LOSSES, PIXEL_LOSSES, build_loss
 from train.losses.cirl import CIRL, Phase, frozen_copy
 from train.losses.patches import at_least_float32
 from train.losses.reduce import over_ranks, scaled
-from train.models.gate import CosineHead, PatchAnswers, PatchGate
+from train.models.gate import CosineHead, PatchAnswers, PatchNet
+from train.models.registry import DeeplySupervised
 from train.models.variance import WithVarianceHead, at_size
 from train.settings import Settings
 from train.validation import Validation, validate_gate, validate_segmenter
@@ -94,10 +95,10 @@ class Segment(Objective):
         return _built(settings.loss.name, settings.loss.options)
 
     def forward(self, net: nn.Module, batch: Batch, moment: Moment) -> Tensor:
-        """Return the loss of the maps."""
+        """Return the loss of the maps; of a deeply supervised network, the sum over its outputs."""
         del moment
-        loss: Tensor = self.loss(net(batch.image), batch.mask)
-        return loss
+        outputs = net.outputs(batch.image) if isinstance(net, DeeplySupervised) else [net(batch.image)]
+        return torch.stack([self.loss(logits, batch.mask) for logits in outputs]).sum()
 
     def validate(self, net: nn.Module, parts: tuple[Part, ...], device: torch.device) -> Validation:
         """Judge on whole pictures."""
@@ -181,13 +182,19 @@ class Gate(Objective):
 
     def __init__(self, settings: Settings, net: nn.Module) -> None:
         super().__init__(settings, net)
-        if not isinstance(net, PatchGate):
-            raise ConfigError(f"model.name: {settings.model.name!r} is no gate; task: gate takes patch_gate")
+        if not isinstance(net, PatchNet):
+            raise ConfigError(
+                f"model.name: {settings.model.name!r} is no gate; task: gate takes patch_gate or patch_classifier"
+            )
         options = dict(settings.loss.options)
-        self.cell_weight = float(options.pop("cell_weight", self.cell_weight))
+        self.cell_weight = float(options.pop("cell_weight", self.cell_weight if net.has_cells else 0))
+        if self.cell_weight and not net.has_cells:
+            raise ConfigError(
+                f"loss.options.cell_weight={self.cell_weight:g}: {settings.model.name} has no cells; set 0"
+            )
         self._prepare(options, net)
 
-    def _prepare(self, options: dict[str, Any], net: PatchGate) -> None:
+    def _prepare(self, options: dict[str, Any], net: PatchNet) -> None:
         del net
         self.crack_weight = float(options.pop("crack_weight", 1))
         if options:
@@ -202,10 +209,10 @@ class Gate(Objective):
 
     def forward(self, net: nn.Module, batch: Batch, moment: Moment) -> Tensor:
         """Return the loss of the patches plus that of the cells; a cell is crack if any of its pixels is."""
-        gate = cast("PatchGate", net)
+        gate = cast("PatchNet", net)
         found = gate.answers(batch.image)
         loss = self._of_patches(gate, found, batch.label, moment)
-        if not self.cell_weight:
+        if not self.cell_weight or found.cells is None:
             return loss
         cells, truth = at_least_float32(found.cells), F.adaptive_max_pool2d(batch.mask, found.cells.shape[-2:])
         per_cell = F.binary_cross_entropy_with_logits(cells, truth.to(cells.dtype), reduction="none")
@@ -213,7 +220,7 @@ class Gate(Objective):
         total, count = over_ranks((per_cell * known).sum(), known.sum())
         return loss + self.cell_weight * scaled(total, count, "mean")
 
-    def _of_patches(self, gate: PatchGate, found: PatchAnswers, label: Tensor, moment: Moment) -> Tensor:
+    def _of_patches(self, gate: PatchNet, found: PatchAnswers, label: Tensor, moment: Moment) -> Tensor:
         del gate, moment
         per_patch = F.cross_entropy(at_least_float32(found.logits), label, reduction="none")
         weight = 1 + (self.crack_weight - 1) * label.to(per_patch.dtype)
@@ -230,7 +237,7 @@ class FeatureGate(Gate):
 
     cell_weight = 0.0
 
-    def _prepare(self, options: dict[str, Any], net: PatchGate) -> None:
+    def _prepare(self, options: dict[str, Any], net: PatchNet) -> None:
         sizes = {"classes": net.head.out_features, "dimensions": net.head.in_features}
         self.loss = _built(self._settings.loss.name, {**self._defaults(), **options, **sizes})
 
@@ -241,7 +248,7 @@ class FeatureGate(Gate):
 class Centre(FeatureGate):
     """Cross-entropy and the centre loss."""
 
-    def _of_patches(self, gate: PatchGate, found: PatchAnswers, label: Tensor, moment: Moment) -> Tensor:
+    def _of_patches(self, gate: PatchNet, found: PatchAnswers, label: Tensor, moment: Moment) -> Tensor:
         del gate, moment
         return cast("Tensor", self.loss(found.features, found.logits, label))
 
@@ -252,7 +259,7 @@ class Gagl(FeatureGate):
     def _defaults(self) -> dict[str, Any]:
         return {"seed": self._settings.seed}
 
-    def _prepare(self, options: dict[str, Any], net: PatchGate) -> None:
+    def _prepare(self, options: dict[str, Any], net: PatchNet) -> None:
         super()._prepare(options, net)
         burn_in, epochs = int(cast("Any", self.loss).burn_in_epochs), self._settings.optimiser.epochs
         if burn_in >= epochs:
@@ -261,21 +268,21 @@ class Gagl(FeatureGate):
                 "optimiser.epochs"
             )
 
-    def _of_patches(self, gate: PatchGate, found: PatchAnswers, label: Tensor, moment: Moment) -> Tensor:
+    def _of_patches(self, gate: PatchNet, found: PatchAnswers, label: Tensor, moment: Moment) -> Tensor:
         return cast("Tensor", self.loss(found.features, found.logits, label, gate.head, epoch=moment.epoch))
 
 
 class Cosine(FeatureGate):
     """CosFace, ArcFace or circle: their prototypes are the gate's cosine head, so that it predicts by them."""
 
-    def _prepare(self, options: dict[str, Any], net: PatchGate) -> None:
+    def _prepare(self, options: dict[str, Any], net: PatchNet) -> None:
         if not isinstance(net.head, CosineHead):
             raise ConfigError(f"model.options.head: {self._settings.loss.name} compares directions; set it to cosine")
         super()._prepare(options, net)
         self.loss.prototypes = net.head.prototypes
         net.head.scale.fill_(cast("float", self.loss.scale))
 
-    def _of_patches(self, gate: PatchGate, found: PatchAnswers, label: Tensor, moment: Moment) -> Tensor:
+    def _of_patches(self, gate: PatchNet, found: PatchAnswers, label: Tensor, moment: Moment) -> Tensor:
         del gate, moment
         return cast("Tensor", self.loss(found.features, label))
 

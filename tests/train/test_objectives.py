@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from agent.errors import ConfigError
 from tests.support.training import tiny_settings
@@ -36,6 +38,7 @@ def gate_loss(tmp_path: Path, batch: Batch, **options: float) -> tuple[float, Te
     with torch.no_grad():
         found = net.answers(batch.image)
         loss = build_objective(settings, net)(net, batch, Moment(epoch=0, step=0))
+        assert found.cells is not None
         return float(loss), found.logits, found.cells
 
 
@@ -75,3 +78,24 @@ def test_a_loss_that_does_not_fit_the_task_is_refused(
     with pytest.raises(ConfigError) as caught:
         build_objective(settings, models.build(settings.model.name, **settings.model.options))
     assert told in str(caught.value)
+
+
+def test_a_deeply_supervised_network_learns_from_each_of_its_outputs(tmp_path: Path) -> None:
+    """HED, equation (4): the sides' losses and that of the fused map."""
+    settings = tiny_settings(tmp_path, tmp_path, loss=Named(name="cross_entropy"))
+    torch.manual_seed(1)
+    net, batch = models.build("hed", width=1 / 16), gate_batch()
+    loss = build_objective(settings, net)(net, batch, Moment(epoch=0, step=0))
+    each = [F.binary_cross_entropy_with_logits(logits, batch.mask) for logits in net.outputs(batch.image)]  # type: ignore[operator]
+    assert len(each) == 6
+    torch.testing.assert_close(loss, torch.stack(each).sum())
+
+
+def test_cells_are_not_asked_of_a_network_without_them(tmp_path: Path) -> None:
+    options: dict[str, object] = {"backbone": "convnet"}
+    net = models.build("patch_classifier", **options)
+    for weight, fits in ((0, True), (1, False)):
+        loss = Named(name="cross_entropy", options={"cell_weight": weight})
+        settings = tiny_settings(tmp_path, tmp_path, task="gate", loss=loss)
+        with nullcontext() if fits else pytest.raises(ConfigError, match="cell_weight=1"):
+            build_objective(settings, net)

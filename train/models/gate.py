@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +23,10 @@ from train.models import layers
 
 
 class PatchAnswers(NamedTuple):
-    """What a gate says of patches in training."""
+    """What a patch network says in training."""
 
     logits: Tensor  # (N, 2), clean and crack
-    cells: Tensor  # (N, 1, H / stride_px, W / stride_px), logits of crack
+    cells: Tensor | None  # (N, 1, H / stride_px, W / stride_px), logits of crack; None where it has no such head
     features: Tensor  # (N, D), what the head was given
 
 
@@ -57,6 +57,29 @@ _HEADS: Final[Mapping[str, Callable[[int, int], nn.Linear | CosineHead]]] = {
 }
 
 
+def head_of(kind: str, dimensions: int) -> nn.Linear | CosineHead:
+    """Return the layer that tells clean from crack by (N, dimensions) features.
+
+    Raises:
+        ValueError: no such head.
+    """
+    if kind not in _HEADS:
+        raise ValueError(f"head={kind!r} is not one of {', '.join(_HEADS)}")
+    return _HEADS[kind](dimensions, 2)
+
+
+@runtime_checkable
+class PatchNet(Protocol):
+    """A network that tells patches with a crack from those without."""
+
+    head: nn.Linear | CosineHead
+    has_cells: bool  # whether it also answers for every cell of its last features
+
+    def answers(self, image: Tensor) -> PatchAnswers:
+        """Return what it says of patches (N, 3, H, W) in [0, 1]."""
+        ...
+
+
 class PatchGate(nn.Module):
     """RGB in [0, 1] to two logits, clean and crack; margin = crack - clean.
 
@@ -71,6 +94,8 @@ class PatchGate(nn.Module):
         ValueError: no width, a width or depth below 1, or no such normalisation or head.
     """
 
+    has_cells = True
+
     def __init__(
         self,
         widths: Sequence[int] = (32, 48, 64, 96),
@@ -80,8 +105,6 @@ class PatchGate(nn.Module):
         head: Literal["linear", "cosine"] = "linear",
     ) -> None:
         super().__init__()
-        if head not in _HEADS:
-            raise ValueError(f"head={head!r} is not one of {', '.join(_HEADS)}")
         conv = partial(layers.conv, norm=norm)
         if not widths or min(*widths, stem_width, stem_depth) < 1:
             raise ValueError(f"widths={list(widths)}, stem_width={stem_width}, stem_depth={stem_depth} must be above 0")
@@ -93,7 +116,7 @@ class PatchGate(nn.Module):
             *(conv(widths[0], widths[0]) for _ in range(stem_depth)),
             *(nn.Sequential(conv(a, b, stride=2), conv(b, b)) for a, b in pairwise(widths)),
         )
-        self.head = _HEADS[head](2 * widths[-1] + 2, 2)
+        self.head = head_of(head, 2 * widths[-1] + 2)
         self.cell = nn.Conv2d(widths[-1], 1, 1)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 from agent.errors import ConfigError
+from train.models.classifiers import PatchClassifier
+from train.models.deeplab import DeepLabV3, DeepLabV3Plus
+from train.models.fcn import FCN8s
 from train.models.gate import PatchGate
+from train.models.hed import HED
+from train.models.rcf import RCF
+from train.models.revised_unet import RevisedUNet
+from train.models.segnet import DeepCrack, SegNet
+from train.models.spiral_net import SpiralNet, VanillaUNet
 from train.models.unet import HalfResUNet
 
 
@@ -20,7 +28,32 @@ class CrackNet(Protocol):
     receptive_field_px: int | None  # full width, px; None where pooling over the whole image makes it unbounded
 
 
-MODELS: Final[Mapping[str, Callable[..., nn.Module]]] = {"half_res_unet": HalfResUNet, "patch_gate": PatchGate}
+@runtime_checkable
+class DeeplySupervised(Protocol):
+    """A segmentation network whose side outputs are trained like its answer."""
+
+    def outputs(self, image: Tensor) -> list[Tensor]:
+        """Return its logits and those of each side, all (N, 1, H, W), of an image (N, 3, H, W) in [0, 1]."""
+        ...
+
+
+MODELS: Final[Mapping[str, Callable[..., nn.Module]]] = {
+    # those that ship
+    "half_res_unet": HalfResUNet,
+    "patch_gate": PatchGate,
+    # the papers' own and their rivals
+    "spiral_net": SpiralNet,
+    "vanilla_unet": VanillaUNet,
+    "revised_unet": RevisedUNet,
+    "hed": HED,
+    "rcf": RCF,
+    "fcn8s": FCN8s,
+    "segnet": SegNet,
+    "deepcrack": DeepCrack,
+    "deeplab_v3": DeepLabV3,
+    "deeplab_v3_plus": DeepLabV3Plus,
+    "patch_classifier": PatchClassifier,
+}
 
 
 def build(name: str, **options: object) -> nn.Module:

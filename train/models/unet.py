@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from train.models import layers
+from train.models import layers, reach
 
 
 class HalfResUNet(nn.Module):
@@ -79,22 +79,8 @@ class HalfResUNet(nn.Module):
 
 
 def _receptive_field(levels: int, stem_kernel: int) -> int:
-    """Return twice the largest distance of an input pixel that an output pixel depends on, plus 1, px.
-
-    Follows the deepest path back from each output pixel of one period of the grid, as an interval along one axis: a
-    3 x 3 convolution adds a pixel to either end, resizing by 2 reads the two nearest coarse pixels, a pool reads two.
-    """
-    farthest = 0
-    for pixel in range(2**levels):
-        low = high = pixel // 2  # the sub-pixel step
-        low, high = low - 1, high + 1  # head
-        for level in range(levels - 1):
-            convolutions = 1 if level == 0 else 2
-            low, high = low - convolutions, high + convolutions  # merge
-            low, high = (low - 1) // 2, (high - 1) // 2 + 1  # resize: floor((i + 1/2) / 2 - 1/2) and the next
-        for _ in range(levels - 1):
-            low, high = 2 * (low - 2), 2 * (high + 2) + 1  # two convolutions, pool
-        low, high = low - 1, high + 1  # enter
-        low, high = 2 * low - stem_kernel // 2, 2 * high + stem_kernel // 2
-        farthest = max(farthest, pixel - low, high - pixel)
-    return 2 * farthest + 1
+    """Return the reach of the deepest path, px."""
+    merges = [[reach.conv(3)] * (1 if level == 0 else 2) + [reach.bilinear(2)] for level in range(levels - 1)]
+    downs = ([reach.conv(3)] * 2 + [reach.conv(2, stride=2, padding=0)]) * (levels - 1)
+    steps = [reach.nearest(2), reach.conv(3), *chain.from_iterable(merges), *downs, reach.conv(3)]
+    return reach.receptive_field([*steps, reach.conv(stem_kernel, stride=2)], 2**levels)

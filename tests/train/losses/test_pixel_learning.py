@@ -122,7 +122,8 @@ class VarianceBesideLogits(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body, self.segmenter = nn.Sequential(*tiny_network()[:2]), tiny_network()[2]
+        *body, self.segmenter = tiny_network()
+        self.body = nn.Sequential(*body)
         self.variance = nn.Conv2d(8, 1, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:

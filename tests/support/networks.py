@@ -1,0 +1,19 @@
+"""The papers' segmentation networks, narrow enough for a test."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+# name, options, and an extent that the network takes, px
+NARROW: Final[list[tuple[str, dict[str, Any], int]]] = [
+    ("spiral_net", {"width": 1 / 8}, 256),
+    ("spiral_net", {"width": 1 / 8, "depths": [3, 2, 1], "connection": "sum"}, 64),
+    ("spiral_net", {"width": 1 / 8, "depths": [2, 2], "connection": "none"}, 64),
+    ("vanilla_unet", {"width": 1 / 8}, 256),
+    ("revised_unet", {"channels": 8}, 64),
+    ("hed", {"width": 1 / 8}, 64),
+    ("rcf", {"width": 1 / 8}, 64),
+    ("fcn8s", {"width": 1 / 8}, 64),
+    ("segnet", {"width": 1 / 8}, 64),
+    ("deepcrack", {"width": 1 / 8}, 64),
+]
