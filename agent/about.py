@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from importlib import metadata
 
 from agent.bundles import shipped_bundles
@@ -14,6 +15,14 @@ def version() -> str:
     return metadata.version("crackscout")
 
 
+def _runtimes() -> list[str]:
+    found = []
+    for name in ("onnxruntime", "onnxruntime-gpu", "openvino"):
+        with suppress(metadata.PackageNotFoundError):
+            found.append(f"{name} {metadata.version(name)}")
+    return found
+
+
 def about() -> str:
     """Return one line each for version, shipped bundles, runtimes and Python."""
     bundles = [f"{name} {load_bundle(folder).sha256[:12]}" for name, folder in shipped_bundles().items()]
@@ -21,7 +30,7 @@ def about() -> str:
         [
             f"crackscout {version()}",
             f"bundles: {', '.join(bundles) or 'none shipped'}",
-            f"runtimes: onnxruntime {metadata.version('onnxruntime')}",
+            f"runtimes: {', '.join(_runtimes())}",
             f"python {platform.python_version()} on {platform.machine()}",
         ]
     )

@@ -33,8 +33,9 @@ from agent.errors import ConfigError, OutputError
 from agent.health.disk import check_writable
 from agent.health.notify import notifier
 from agent.health.vitals import Vitals
+from agent.infer.backend import Backend
 from agent.infer.golden import GoldenAnswers, compare_golden
-from agent.infer.onnx_runtime import OnnxRuntime
+from agent.infer.runtimes import Opened, open_backend, open_trusted
 from agent.listeners import Advancing, Publishing, Reporting
 from agent.measure import measure_cracks
 from agent.pipeline import Listener, Pipeline
@@ -47,6 +48,7 @@ from agent.simulate.scene import SceneSettings
 from agent.simulate.write import write_flight
 from agent.summary import Summary
 
+logger = logging.getLogger(__name__)
 CONNECT_S: Final = 10.0  # how long a replay that publishes waits for its broker
 
 
@@ -158,9 +160,10 @@ def selftest(settings: Settings) -> GoldenAnswers:
 
     Raises:
         BundleError: the bundle is altered, or has no golden tiles.
+        RuntimeUnavailableError: this device does not have the runtime.
     """
     bundle = open_bundle(settings.bundle)
-    return compare_golden(bundle, _backend(bundle, settings))
+    return compare_golden(bundle, open_backend(settings.runtime.name, bundle, variant=settings.runtime.variant))
 
 
 @dataclass(frozen=True)
@@ -170,11 +173,27 @@ class _Run:
     settings: Settings
     mode: Literal["live", "replay"]
     bundle: Bundle = field(init=False)
-    backend: OnnxRuntime = field(init=False)
+    opened: Opened = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "bundle", open_bundle(self.settings.bundle))
-        object.__setattr__(self, "backend", _backend(self.bundle, self.settings))
+        runtime = self.settings.runtime
+        bundle = open_bundle(self.settings.bundle)
+        opened = open_trusted(
+            runtime.name,
+            bundle,
+            variant=runtime.variant,
+            workers=_workers(self.settings),
+            may_degrade=self.mode == "live",
+        )
+        if opened.degraded:
+            logger.warning("degraded to %s: %s", opened.backend.runtime, opened.degraded)
+        object.__setattr__(self, "bundle", bundle)
+        object.__setattr__(self, "opened", opened)
+
+    @property
+    def backend(self) -> Backend:
+        """What infers."""
+        return self.opened.backend
 
     def over(
         self, sources: list[Source], options: ReplayOptions, *, show_progress: bool, vitals: Vitals | None = None
@@ -190,7 +209,13 @@ class _Run:
             writer = stack.enter_context(
                 ReportWriter(options.out, probabilities=options.save_probabilities, video=options.video)
             )
-            publishing = Publishing(publisher, recorder=recorder, header=header, info=self._info())
+            publishing = Publishing(
+                publisher,
+                recorder=recorder,
+                header=header,
+                info=self._info(),
+                going="degraded" if self.opened.degraded else "running",
+            )
             lengths = [source.length for source in sources]
             total = None if None in lengths else sum(length or 0 for length in lengths)
             advance = stack.enter_context(progress.bar("frames", total, shown=show_progress))
@@ -264,7 +289,7 @@ class _Run:
             gate_threshold=detect.gate_threshold,
             pre_gate=detect.pre_gate,
             memory=MemoryBudget(detect.memory_mb * MEBIBYTE),
-            workers=self.settings.runtime.workers or len(os.sched_getaffinity(0)),
+            workers=_workers(self.settings),
         )
         stack.callback(detector.close)
         return Pipeline(
@@ -303,8 +328,8 @@ class _Run:
         }
 
 
-def _backend(bundle: Bundle, settings: Settings) -> OnnxRuntime:
-    return OnnxRuntime(bundle, variant=settings.runtime.variant)
+def _workers(settings: Settings) -> int:
+    return settings.runtime.workers or len(os.sched_getaffinity(0))
 
 
 def _scale(mm_per_px: float | None) -> Scale | None:

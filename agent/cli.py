@@ -31,6 +31,10 @@ app = typer.Typer(
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings, YAML; see print-config.")]
 BundleOption = Annotated[str | None, typer.Option("--bundle", help="A bundle's folder or a shipped one's name.")]
+RuntimeOption = Annotated[
+    str | None, typer.Option("--runtime", help="What the networks run on: onnxruntime, onnxruntime-cuda, openvino.")
+]
+VariantOption = Annotated[str | None, typer.Option("--variant", help="Of the networks: fp32, fp16 or int8.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Open no page; end by itself.")]
 JsonOut = Annotated[bool, typer.Option("--json", help="Print one summary object.")]
@@ -65,7 +69,7 @@ def replay(
     bundle: BundleOption = None,
     config: Config = None,
     mm_per_px: Annotated[float | None, typer.Option(help="Size of a pixel on the surface, mm.")] = None,
-    runtime: Annotated[str | None, typer.Option(help="What the networks run on.")] = None,
+    runtime: RuntimeOption = None,
     save_probabilities: Annotated[bool, typer.Option("--save-probabilities", help="16-bit maps.")] = False,
     video: Annotated[bool, typer.Option("--video", help="Also write an overlay video.")] = False,
     publish: Annotated[bool, typer.Option("--publish", help="Also deliver over MQTT.")] = False,
@@ -170,12 +174,19 @@ def report(
 
 
 @app.command()
-def selftest(bundle: BundleOption = None, as_json: JsonOut = False) -> None:
+def selftest(
+    bundle: BundleOption = None,
+    config: Config = None,
+    runtime: RuntimeOption = None,
+    variant: VariantOption = None,
+    as_json: JsonOut = False,
+) -> None:
     """Check the bundle's golden tiles on this device's runtime."""
     with _faults_told():
         from agent import app as agent_app
 
-        result = agent_app.selftest(_settings(None, {"bundle": bundle}))
+        overrides = {"bundle": bundle, "runtime.name": runtime, "runtime.variant": variant}
+        result = agent_app.selftest(_settings(config, overrides))
         typer.echo(json.dumps(result.as_json()) if as_json else result.as_text())
         if not result.passed:
             raise typer.Exit(1)

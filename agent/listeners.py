@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from agent.contract.flight import FlightHeader, FrameRow
 from agent.deliver import Publisher, Reporter
@@ -64,22 +64,30 @@ class Publishing:
         recorder: whose header counts.
         header: of the run.
         info: what `Reporter.info` is told.
+        going: how `state` calls it while it goes.
     """
 
     def __init__(
-        self, publisher: Publisher, *, recorder: FlightRecorder, header: FlightHeader, info: dict[str, Any]
+        self,
+        publisher: Publisher,
+        *,
+        recorder: FlightRecorder,
+        header: FlightHeader,
+        info: dict[str, Any],
+        going: Literal["running", "degraded"] = "running",
     ) -> None:
         self._publisher = publisher
         self._recorder = recorder
         self._reporter = Reporter(header)
         self._info = info
+        self._going = going
         self._live = header.mode == "live"
         self._state_at = time.monotonic()
 
     def start(self) -> None:
         """Say what runs here, and that the run begins."""
         self._publisher.publish(self._reporter.info(**self._info))
-        self._publisher.publish(self._reporter.state("running", self._recorder.header))
+        self._publisher.publish(self._reporter.state(self._going, self._recorder.header))
         self._publisher.publish(self._reporter.mission("start", self._recorder.header))
 
     def saw(self, sighting: Sighting) -> None:
@@ -103,4 +111,4 @@ class Publishing:
         # a replay says the same every time, so it goes by no clock
         if self._live and time.monotonic() - self._state_at >= STATE_EVERY_S:
             self._state_at = time.monotonic()
-            self._publisher.publish(self._reporter.state("running", self._recorder.header))
+            self._publisher.publish(self._reporter.state(self._going, self._recorder.header))

@@ -37,6 +37,7 @@ from agent.contract.strict import Strict
 from agent.detect.settings import PreGateSettings
 from agent.errors import ConfigError
 from agent.health.settings import MetricsSettings
+from agent.infer.backend import RuntimeName
 from agent.measure.settings import MeasureSettings
 from agent.redact import without_passwords
 from agent.strict_yaml import Keys, Place, dotted
@@ -74,7 +75,9 @@ class Section(Strict):
 class RuntimeSettings(Section):
     """What the networks run on."""
 
-    name: Literal["onnxruntime"] = Field(default="onnxruntime", description="The runtime that infers.")
+    name: RuntimeName = Field(
+        default="onnxruntime", description=f"The runtime that infers: {', '.join(get_args(RuntimeName))}."
+    )
     variant: Precision = Field(default="fp32", description="Which variant of the bundle's networks.")
     workers: int | None = Field(
         default=None, ge=1, le=64, description="Tiles inferred at the same time; null: one per CPU core."

@@ -6,17 +6,12 @@ import logging
 import warnings
 from typing import Final
 
-import onnx
 import torch
 from torch import nn
 
-from agent.errors import CrackscoutError
+from export.onnx_graph import ExportError, checked
 
 OPSET: Final = 18
-
-
-class ExportError(CrackscoutError):
-    """A network cannot be brought into the form that a bundle holds."""
 
 
 def to_onnx(graph: nn.Module, *, tile_px: int, output_names: tuple[str, ...], name: str) -> bytes:
@@ -52,34 +47,6 @@ def to_onnx(graph: nn.Module, *, tile_px: int, output_names: tuple[str, ...], na
             )
         if program is None:
             raise ExportError(f"{name}: torch's exporter gave nothing")
-        model = _anonymous(program.model_proto, name)
-        onnx.checker.check_model(model, full_check=True)  # with shape inference
-    except (
-        torch.onnx.errors.OnnxExporterError,
-        onnx.checker.ValidationError,
-        onnx.shape_inference.InferenceError,
-    ) as exc:
+    except torch.onnx.errors.OnnxExporterError as exc:
         raise ExportError(f"{name}: cannot be written as ONNX ({exc})") from exc
-    outside = [tensor.name for tensor in model.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
-    if outside:
-        raise ExportError(f"{name}: weights outside the file ({outside[0]}), which no hash would cover")
-    return bytes(model.SerializeToString(deterministic=True))
-
-
-def _anonymous(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """Take out what does not belong to the network: stack traces with paths, notes, value names of the inside."""
-    clean = onnx.ModelProto()
-    clean.CopyFrom(model)
-    clean.graph.name = name
-    clean.doc_string = ""
-    clean.graph.doc_string = ""
-    del clean.metadata_props[:]
-    del clean.graph.metadata_props[:]
-    del clean.graph.value_info[:]
-    for node in clean.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-    for value in [*clean.graph.input, *clean.graph.output, *clean.graph.initializer]:
-        value.doc_string = ""
-        del value.metadata_props[:]
-    return onnx.shape_inference.infer_shapes(clean, strict_mode=True)
+    return checked(program.model_proto, name)

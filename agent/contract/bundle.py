@@ -3,6 +3,7 @@
 ```
 manifest.json     this schema            segmenter.onnx, gate.onnx (+ variants)   weights inside the file
 golden/           rendered tiles with torch's answers                             MODEL_CARD.md
+certificate.json  how far each variant lies from the trained networks, measured   (optional)
 ```
 """
 
@@ -10,19 +11,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from typing_extensions import Self
 
+from agent.contract import certificate as certificates
+from agent.contract.certificate import Certificate, Sha256
+from agent.contract.onnx_file import keeps_weights_outside
 from agent.contract.strict import Strict
 from agent.errors import BundleError
 
 MANIFEST_NAME: Final = "manifest.json"
 BUNDLE_SCHEMA: Final = "bundle/1"
-Precision = Literal["fp32", "fp16", "int8"]
+Precision: TypeAlias = certificates.Precision
+BATCH_MAX: Final = 16  # of a bundle that does not say
 
 
 def _inside(name: str) -> str:
@@ -33,7 +38,6 @@ def _inside(name: str) -> str:
 
 
 BundlePath = Annotated[str, AfterValidator(_inside)]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Unit = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -56,6 +60,7 @@ class NetRef(Strict):
 
     variants: dict[Precision, FileRef]
     tile_px: int = Field(ge=32, description="Edge of the square input, px.")
+    batch_max: int = Field(default=BATCH_MAX, ge=1, description="Tiles at once are 1 to this: an engine's profile.")
     input: Literal["uint8 NHWC RGB"] = "uint8 NHWC RGB"
     threshold: Threshold
     parameters: int = Field(ge=1)
@@ -136,6 +141,7 @@ class Manifest(Strict):
     metrics: tuple[Metric, ...]
     golden: tuple[GoldenTile, ...]
     card: FileRef
+    certificate: FileRef | None = None
     versions: dict[str, str]
 
     @model_validator(mode="after")
@@ -149,11 +155,25 @@ class Manifest(Strict):
             raise ValueError(f"gate.downscale={self.gate.downscale} must divide the step from tile to tile")
         return self
 
+    @model_validator(mode="after")
+    def _networks_have_the_same_variants(self) -> Self:
+        if self.gate is not None and set(self.gate.variants) != set(self.segmenter.variants):
+            raise ValueError(
+                f"gate.variants {sorted(self.gate.variants)} must be those of the segmenter, "
+                f"{sorted(self.segmenter.variants)}"
+            )
+        return self
+
+    def graphs(self, variant: Precision) -> list[FileRef]:
+        """The networks' files of one variant: the segmenter's and, if there is one, the gate's."""
+        nets: list[NetRef] = [self.segmenter, *([self.gate] if self.gate else [])]
+        return [net.variants[variant] for net in nets]
+
     def files(self) -> list[FileRef]:
         """Every file that the manifest seals."""
-        nets = [self.segmenter, *([self.gate] if self.gate else [])]
+        graphs = [ref for variant in self.segmenter.variants for ref in self.graphs(variant)]
         golden = [ref for item in self.golden for ref in (item.tile, item.probability)]
-        return [*(ref for net in nets for ref in net.variants.values()), *golden, self.card]
+        return [*graphs, *golden, self.card, *([self.certificate] if self.certificate else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +183,7 @@ class Bundle:
     folder: Path
     manifest: Manifest
     sha256: str  # of manifest.json, which names every other file's hash
+    certificate: Certificate | None = None
 
     def path(self, ref: FileRef) -> Path:
         """Return where a sealed file lies."""
@@ -189,17 +210,43 @@ def load_bundle(folder: Path) -> Bundle:
     """Read a bundle and check every file in it.
 
     Raises:
-        BundleError: no manifest, an unknown schema, a value out of range, a missing or altered file.
+        BundleError: no manifest, an unknown schema, a value out of range, a missing or altered file, a network with
+            weights outside its file, or a certificate that does not cover what the bundle holds.
     """
     path = folder / MANIFEST_NAME
     try:
         content = path.read_bytes()
     except OSError as exc:
         raise BundleError(f"{folder}: no model bundle here ({MANIFEST_NAME}: {exc.strerror})") from exc
-    bundle = Bundle(folder, _manifest(path, content), hashlib.sha256(content).hexdigest())
-    for ref in bundle.manifest.files():
+    manifest = _manifest(path, content)
+    bundle = Bundle(folder, manifest, hashlib.sha256(content).hexdigest())
+    for ref in manifest.files():
         bundle.read(ref)
-    return bundle
+    for variant in manifest.segmenter.variants:
+        for ref in manifest.graphs(variant):
+            if keeps_weights_outside(bundle.read(ref)):
+                raise BundleError(
+                    f"{bundle.path(ref)}: keeps weights outside the file, which no hash covers; export the bundle again"
+                )
+    return replace(bundle, certificate=_certificate(bundle))
+
+
+def _certificate(bundle: Bundle) -> Certificate | None:
+    manifest = bundle.manifest
+    if manifest.certificate is None:
+        return None
+    path = bundle.path(manifest.certificate)
+    try:
+        certificate = Certificate.model_validate_json(bundle.read(manifest.certificate))
+    except ValidationError as exc:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
+        raise BundleError(f"{path}: {faults}") from exc
+    for variant in manifest.segmenter.variants:
+        if not certificate.covers(variant, {ref.file: ref.sha256 for ref in manifest.graphs(variant)}):
+            raise BundleError(
+                f"{path}: does not certify the {variant} variant that the bundle holds; export the bundle again"
+            )
+    return certificate
 
 
 def _manifest(path: Path, content: bytes) -> Manifest:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from agent.contract.arrays import Float32, UInt8
+
+RuntimeName = Literal["onnxruntime", "onnxruntime-cuda", "openvino"]  # as settings call them
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,6 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from agent.contract.arrays import UInt8
+from agent.contract.bundle import Bundle, load_bundle
 
 WINDOW: Final = 9  # of the mean; the receptive field, px
 GAIN: Final = 0.25  # logits per grey level
@@ -69,6 +70,17 @@ def make_bundle(folder: Path, *, tile: int = 64, overlap: int = 16, gate: bool =
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
+
+
+def with_variant(folder: Path, variant: str) -> Bundle:
+    """Give a bundle one more variant, the same formulas in a file of its own, and read it again."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for net in ("segmenter", "gate"):
+        if manifest[net]:
+            content = (folder / f"{net}.onnx").read_bytes()
+            manifest[net]["variants"][variant] = seal(folder, f"{net}_{variant}.onnx", content)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return load_bundle(folder)
 
 
 def seal(folder: Path, name: str, content: bytes) -> dict[str, str]:
