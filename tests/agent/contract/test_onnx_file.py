@@ -24,7 +24,7 @@ def outside(name: str = "w") -> TensorProto:
 
 
 def model(graph: onnx.GraphProto) -> bytes:
-    return helper.make_model(graph).SerializeToString()
+    return bytes(helper.make_model(graph).SerializeToString())
 
 
 def graph(nodes: list[onnx.NodeProto], initializers: list[TensorProto]) -> onnx.GraphProto:

@@ -123,7 +123,7 @@ def certify(folder: Path, variant: str, *, passed: bool = True, sha256: str | No
     """Put a certificate of one measurement beside the bundle and seal it."""
     manifest = json.loads((folder / "manifest.json").read_text())
     refs = [manifest[net]["variants"] for net in ("segmenter", "gate")]
-    measured = [
+    measured: list[dict[str, object]] = [
         {
             "variant": name,
             "runtime": "r 1",
