@@ -26,7 +26,7 @@ from agent.capture.source import Source
 from agent.contract.bundle import Bundle
 from agent.contract.flight import BundleUsed, FlightHeader
 from agent.contract.frame import Frame, Scale, SkippedFrame
-from agent.deliver import MqttPublisher, NullPublisher, Publisher, open_publisher
+from agent.deliver import NullPublisher, Publisher, open_delivery
 from agent.detect import Detector
 from agent.detect.memory import MEBIBYTE, MemoryBudget
 from agent.errors import ConfigError, OutputError
@@ -215,6 +215,7 @@ class _Run:
                 header=header,
                 info=self._info(),
                 going="degraded" if self.opened.degraded else "running",
+                evidence=self._sends_evidence(options),
             )
             lengths = [source.length for source in sources]
             total = None if None in lengths else sum(length or 0 for length in lengths)
@@ -302,14 +303,22 @@ class _Run:
         )
 
     def _publisher(self, options: ReplayOptions) -> Publisher:
+        if self.mode == "live":
+            return open_delivery(self.settings, os.environ, folder=self.settings.delivery.dir)
         if not options.publish:
             return NullPublisher()
-        # a replay must not take over the session of an agent that runs on the same device
-        client_id = None if self.mode == "live" else f"crackscout-{self.settings.device}-replay-{os.getpid()}"
-        publisher = open_publisher(self.settings, os.environ, client_id=client_id)
-        if isinstance(publisher, MqttPublisher) and self.mode == "replay":
-            publisher.wait_connected(CONNECT_S)
-        return publisher
+        # a replay can be repeated, and must not take over the session of an agent that runs on the same device
+        client_id = f"crackscout-{self.settings.device}-replay-{os.getpid()}"
+        delivery = open_delivery(self.settings, os.environ, client_id=client_id)
+        try:
+            delivery.wait_connected(CONNECT_S)
+        except BaseException:
+            delivery.close()
+            raise
+        return delivery
+
+    def _sends_evidence(self, options: ReplayOptions) -> bool:
+        return options.publish and self.settings.delivery.evidence
 
     @property
     def _segmenter_threshold(self) -> float:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from agent.contract.flight import FlightHeader, FrameRow
-from agent.deliver import Publisher, Reporter
+from agent.contract.flight import CrackRow, FlightHeader, FrameRow
+from agent.contract.reports import StateReport
+from agent.deliver import Evidence, Publisher, Report, Reporter
+from agent.deliver.evidence import evidence_jpeg
 from agent.pipeline import Sighting
 from agent.progress import Advance
 from agent.record import FlightRecorder
@@ -65,6 +68,7 @@ class Publishing:
         header: of the run.
         info: what `Reporter.info` is told.
         going: how `state` calls it while it goes.
+        evidence: whether a picture goes with each crack.
     """
 
     def __init__(
@@ -75,25 +79,35 @@ class Publishing:
         header: FlightHeader,
         info: dict[str, Any],
         going: Literal["running", "degraded"] = "running",
+        evidence: bool = False,
     ) -> None:
         self._publisher = publisher
         self._recorder = recorder
         self._reporter = Reporter(header)
         self._info = info
         self._going = going
+        self._evidence = evidence
         self._live = header.mode == "live"
         self._state_at = time.monotonic()
 
     def start(self) -> None:
         """Say what runs here, and that the run begins."""
-        self._publisher.publish(self._reporter.info(**self._info))
-        self._publisher.publish(self._reporter.state(self._going, self._recorder.header))
-        self._publisher.publish(self._reporter.mission("start", self._recorder.header))
+        header = self._recorder.header
+        self._publisher.publish(
+            self._reporter.info(**self._info), self._state(self._going), self._reporter.mission("start", header)
+        )
 
     def saw(self, sighting: Sighting) -> None:
         """See `Listener.saw`."""
+        reports: list[Report] = []
         for row in sighting.crack_rows:
-            self._publisher.publish(self._reporter.crack(row, media_time_ns=sighting.frame.media_time_ns))
+            evidence = self._picture(sighting, row) if self._evidence else None
+            sha256 = hashlib.sha256(evidence.jpeg).hexdigest() if evidence else None
+            time_ns = sighting.frame.media_time_ns
+            reports.append(self._reporter.crack(row, media_time_ns=time_ns, evidence_sha256=sha256))
+            reports += [evidence] if evidence else []
+        if reports:
+            self._publisher.publish(*reports)
         self._renew_state()
 
     def skipped(self, row: FrameRow) -> None:  # noqa: ARG002 - counted in the header
@@ -102,8 +116,7 @@ class Publishing:
 
     def end(self) -> int:
         """Say that the run ended; wait for the broker and return how many reports it has not taken."""
-        self._publisher.publish(self._reporter.mission("end", self._recorder.header))
-        self._publisher.publish(self._reporter.state("stopped", self._recorder.header))
+        self._publisher.publish(self._reporter.mission("end", self._recorder.header), self._state("stopped"))
         waiting = self._publisher.flush(FLUSH_LIVE_S if self._live else FLUSH_S)
         return waiting + self._publisher.status.lost
 
@@ -111,4 +124,13 @@ class Publishing:
         # a replay says the same every time, so it goes by no clock
         if self._live and time.monotonic() - self._state_at >= STATE_EVERY_S:
             self._state_at = time.monotonic()
-            self._publisher.publish(self._reporter.state(self._going, self._recorder.header))
+            self._publisher.publish(self._state(self._going))
+
+    def _state(self, state: Literal["running", "degraded", "stopped"]) -> StateReport:
+        return self._reporter.state(state, self._recorder.header, alarms=self._publisher.status.alarms)
+
+    @staticmethod
+    def _picture(sighting: Sighting, row: CrackRow) -> Evidence:
+        box = row.bbox_x, row.bbox_y, row.bbox_w, row.bbox_h
+        jpeg = evidence_jpeg(sighting.frame.image_rgb, box)
+        return Evidence(crack_id=row.crack_id, report_id=row.id, jpeg=jpeg)

@@ -34,6 +34,7 @@ from agent import strict_yaml
 from agent.contract.bundle import Precision
 from agent.contract.reports import SEGMENT_PATTERN
 from agent.contract.strict import Strict
+from agent.deliver.settings import DeliverySettings
 from agent.detect.settings import PreGateSettings
 from agent.errors import ConfigError
 from agent.health.settings import MetricsSettings
@@ -129,13 +130,21 @@ class TlsSettings(Section):
     ca_file: Path | None = Field(
         default=None, description="Who signs the broker's certificate; null: the system's list."
     )
+    cert_file: Path | None = Field(default=None, description="Our own certificate, where the broker asks for one.")
+    key_file: Path | None = Field(default=None, description="Its key, without a passphrase.")
+
+    @model_validator(mode="after")
+    def _a_pair(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together; set both or none")
+        return self
 
 
 class MqttSettings(Section):
     """Where reports go. The password is no setting: see `mqtt_password`."""
 
     host: Annotated[str, AfterValidator(_resolvable)] | None = Field(
-        default=None, description="The broker; null: nothing is published."
+        default=None, description="The broker; null: reports are kept in the outbox only."
     )
     port: int = Field(default=1883, ge=1, le=65535, description="1883, or 8883 with TLS.")
     prefix: str = Field(
@@ -144,7 +153,11 @@ class MqttSettings(Section):
         pattern=f"{SEGMENT_PATTERN[:-1]}(/{SEGMENT_PATTERN[1:-1]})*$",
         description="Topics are <prefix>/v1/<device>/...",
     )
-    protocol: Literal[5] = Field(default=5, description="MQTT version.")
+    protocol: Literal["5", "3.1.1"] = Field(
+        default="5", description="MQTT version. Under 3.1.1 a topic that the broker forbids is lost without a word."
+    )
+    transport: Literal["tcp", "websockets"] = Field(default="tcp", description="What MQTT goes over.")
+    websocket_path: str = Field(default="/mqtt", pattern=r"^/[!-~]*$", max_length=256, description="Of websockets.")
     qos: Literal[1] = Field(default=1, description="Reports arrive at least once.")
     keepalive: int = Field(default=15, ge=5, le=3600, description="Seconds of silence after which to probe the broker.")
     username: str | None = Field(default=None, min_length=1, max_length=1024, description="null: anonymous.")
@@ -154,6 +167,11 @@ class MqttSettings(Section):
         f"$CREDENTIALS_DIRECTORY/{CREDENTIAL_NAME} after it.",
     )
     tls: TlsSettings = TlsSettings()
+
+    @field_validator("protocol", mode="before")
+    @classmethod
+    def _a_version_may_look_like_a_number(cls, value: object) -> object:
+        return "5" if value == 5 and not isinstance(value, bool) else value
 
 
 class LoggingSettings(Section):
@@ -175,6 +193,7 @@ class Settings(Section):
     measure: MeasureSettings = MeasureSettings()
     record: RecordSettings = RecordSettings()
     mqtt: MqttSettings = MqttSettings()
+    delivery: DeliverySettings = DeliverySettings()
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()
 

@@ -13,7 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent.contract.frame import ScaleSource
 
 Severity = Literal["none", "low", "moderate", "high", "severe", "ungraded"]
-Topic = Literal["connection", "info", "state", "mission", "crack"]
+Topic = Literal["connection", "info", "state", "mission", "crack", "gap", "ack", "telemetry"]
+CommandName = Literal[
+    "pause", "resume", "start_mission", "end_mission", "snapshot", "set", "reload", "resync", "review", "clear"
+]
 SEGMENT_PATTERN: Final = "^[a-z0-9][a-z0-9_-]{0,63}$"  # of a topic: device, camera, command id
 Unit = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(ge=0)]
@@ -68,6 +71,7 @@ class StateReport(Stamped):
     frames_per_second: Positive | None
     runtime: str
     variant: str
+    alarms: tuple[str, ...] = Field(default=(), description="What somebody should look at; `cmd/clear` ends them.")
 
 
 class MissionReport(Stamped):
@@ -82,6 +86,9 @@ class MissionReport(Stamped):
     frames: int = Field(ge=0)
     skipped: int = Field(ge=0)
     cracks: int = Field(ge=0)
+    structure: str | None = Field(default=None, description="What is inspected, as its owner names it.")
+    inspector: str | None = None
+    standard: str | None = Field(default=None, description="By which severity is graded.")
 
 
 class CrackReport(Stamped):
@@ -141,10 +148,54 @@ class CrackReport(Stamped):
     bundle: str = Field(description="First 12 digits of the bundle's sha256.")
 
 
+class GapReport(Stamped):
+    """Topic `gap`: reports that nobody will get. Never dropped itself; those of one cause are told together."""
+
+    schema_: Literal["gap/1"] = Field(default="gap/1", alias="schema")
+    id: str
+    boot_id: str
+    reason: Literal["full", "refused_full", "refused", "corrupt"] = Field(
+        description="full: dropped unsent, to make room; refused_full: found no room; refused: the broker will never "
+        "take it; corrupt: the outbox was broken, and what could be read of it was sent."
+    )
+    class_: str | None = Field(alias="class", description="Of the reports: evidence, crack_low, ...; null: unknown.")
+    count: int | None = Field(ge=0, description="null: unknown.")
+    first_seq: int | None = Field(default=None, description="Of the outbox's own count; null: never got one.")
+    last_seq: int | None = None
+    ids: tuple[str, ...] = Field(default=(), description="Of the reports, as far as they are not too many.")
+
+
+class AckReport(Payload):
+    """Topic `ack/<id>`: what became of a command."""
+
+    schema_: Literal["ack/1"] = Field(default="ack/1", alias="schema")
+    id: str = Field(description="The command's.")
+    cmd: str
+    status: Literal["accepted", "done", "rejected"]
+    code: Literal["bad_json", "unknown", "out_of_range", "expired", "duplicate", "too_large", "failed"] | None = None
+    error: str | None = Field(default=None, description="What was wrong, in words.")
+    ts: int = Field(description="Milliseconds since 1970, UTC.")
+
+
+class TelemetryReport(Stamped):
+    """Topic `telemetry`: where the vehicle is. At QoS 0."""
+
+    schema_: Literal["telemetry/1"] = Field(default="telemetry/1", alias="schema")
+    lat: float | None = None
+    lon: float | None = None
+    alt_m: float | None = None
+    heading_deg: float | None = None
+    chainage_m: float | None = None
+    armed: bool | None = None
+
+
 REPORTS: Final[dict[Topic, type[Payload]]] = {
     "connection": ConnectionReport,
     "info": InfoReport,
     "state": StateReport,
     "mission": MissionReport,
     "crack": CrackReport,
+    "gap": GapReport,
+    "ack": AckReport,
+    "telemetry": TelemetryReport,
 }

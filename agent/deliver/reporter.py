@@ -73,7 +73,12 @@ class Reporter:
         self._latest = media_stamp(None)
 
     def crack(
-        self, row: CrackRow, *, media_time_ns: int | None, event: Literal["new", "update", "final"] = "new"
+        self,
+        row: CrackRow,
+        *,
+        media_time_ns: int | None,
+        event: Literal["new", "update", "final"] = "new",
+        evidence_sha256: str | None = None,
     ) -> CrackReport:
         """Report a crack as seen in a frame.
 
@@ -81,6 +86,7 @@ class Reporter:
             row: the crack's line in the record.
             media_time_ns: the frame's.
             event: what happened to the crack.
+            evidence_sha256: of the picture that goes with it on `evidence/<crack_id>`.
         """
         self._latest = self._clock() if self._mode == "live" else media_stamp(media_time_ns)
         self._seq += 1
@@ -96,6 +102,7 @@ class Reporter:
             clock_synced=self._latest.clock_synced,
             mono_ns=self._latest.mono_ns,
             bundle=self._bundle.sha256[:BUNDLE_DIGITS],
+            evidence_sha256=evidence_sha256,
         )
 
     def mission(self, event: Literal["start", "end", "report"], header: FlightHeader) -> MissionReport:
@@ -153,6 +160,7 @@ class Reporter:
         header: FlightHeader,
         *,
         frames_per_second: float | None = None,
+        alarms: tuple[str, ...] = (),
     ) -> StateReport:
         """Report how it goes.
 
@@ -160,6 +168,7 @@ class Reporter:
             state: in one word.
             header: of the record, as it stands now.
             frames_per_second: measured; None where nothing was.
+            alarms: what somebody should look at.
         """
         return StateReport(
             **self._stamped(self._now()),
@@ -169,6 +178,7 @@ class Reporter:
             skipped=header.skipped,
             cracks=header.cracks,
             frames_per_second=frames_per_second,
+            alarms=alarms,
             runtime=self._runtime,
             variant=self._variant,
         )

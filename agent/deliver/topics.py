@@ -1,11 +1,11 @@
-"""Where reports go: `<prefix>/v1/<device>/<topic>`, and how each is sent."""
+"""Where messages go: `<prefix>/v1/<device>/<topic>`, and how each is sent."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from agent.contract.reports import REPORTS, SEGMENT_PATTERN, Payload, Topic
 from agent.errors import ConfigError
@@ -16,9 +16,10 @@ TOPIC_OF: Final[dict[type[Payload], Topic]] = {model: topic for topic, model in 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """How a topic is sent; all of them at QoS 1."""
+    """How a topic is sent."""
 
     retain: bool
+    qos: Literal[0, 1] = 1
     expiry_s: int | None = None  # the broker forgets it after this time; None: never
     latest_only: bool = False  # a newer one takes an unsent one's place, and each connection begins with it
 
@@ -29,7 +30,12 @@ RULES: Final[dict[Topic, Rule]] = {
     "state": Rule(retain=True, expiry_s=120, latest_only=True),
     "mission": Rule(retain=True),
     "crack": Rule(retain=False),
+    "gap": Rule(retain=False),
+    "ack": Rule(retain=False),
+    "telemetry": Rule(retain=False, qos=0, expiry_s=60, latest_only=True),
 }
+EVIDENCE_EXPIRY_S: Final = 86_400
+SNAPSHOT_EXPIRY_S: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +58,15 @@ class Topics:
             _check(segment, f"mqtt.prefix {self.prefix!r}")
         _check(self.device, f"device {self.device!r}")
 
-    def of(self, topic: Topic) -> str:
-        """Return the full topic."""
-        return f"{self.prefix}/v1/{self.device}/{topic}"
+    def of(self, topic: Topic | Literal["evidence", "snapshot", "cmd"], leaf: str | None = None) -> str:
+        """Return the full topic.
+
+        Args:
+            topic: its name.
+            leaf: what stands below: the crack of `evidence`, the camera of `snapshot`, the id of `ack`.
+        """
+        name = f"{self.prefix}/v1/{self.device}/{topic}"
+        return name if leaf is None else f"{name}/{leaf}"
 
 
 def slug(name: str) -> str:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric, SummaryMetricFamily
@@ -24,21 +24,6 @@ from agent.health.vitals import Vitals
 from agent.pipeline import Tally
 
 REFUSED_MAX: Final = 64  # reasons that are told apart; a broker could invent more
-
-
-@runtime_checkable
-class Journaled(Protocol):
-    """A publisher with an outbox: it also knows how old the oldest waiting report is and what was dropped, by class."""
-
-    @property
-    def oldest_seconds(self) -> float | None:
-        """How long the oldest report has been waiting; None if none waits."""
-        ...
-
-    @property
-    def dropped_by_class(self) -> Mapping[str, int]:
-        """Reports that the policy dropped since the process began."""
-        ...
 
 
 @dataclass
@@ -63,8 +48,8 @@ class _Totals:
             cracks=self.cracks + tally.cracks,
             tiles=self.tiles + Counter(seen=tally.tiles, segmented=tally.tiles_segmented),
             stage_seconds=stages,
-            reasons=self.reasons + Counter({"Success": delivery.acknowledged, **delivery.refused}),
-            dropped=self.dropped + Counter(_dropped(publisher)),
+            reasons=self.reasons + Counter({"Success": delivery.acknowledged, **delivery.reasons}),
+            dropped=self.dropped + Counter(delivery.dropped),
         )
 
 
@@ -100,7 +85,6 @@ class ServiceCollector(Collector):
             publisher = self._vitals.publisher
             totals = self._before.plus(self._vitals.tally, publisher)
         status = publisher.status
-        oldest = publisher.oldest_seconds if isinstance(publisher, Journaled) else None
         yield InfoMetricFamily("crackscout", "What runs.", {"version": self._version})
         yield _counter("frames", "Frames, by what became of them.", "result", totals.frames, ("seen", "skipped"))
         yield CounterMetricFamily("cracks", "Crack sightings.", value=totals.cracks)
@@ -112,8 +96,8 @@ class ServiceCollector(Collector):
             stages.add_metric([name], count_value=sum(totals.frames.values()), sum_value=seconds)
         yield stages
         yield GaugeMetricFamily("mqtt_connected", "1 while the broker answers.", value=float(status.connected))
-        yield GaugeMetricFamily("outbox_pending", "Reports that the broker has not acknowledged.", value=status.waiting)
-        yield GaugeMetricFamily("outbox_oldest_seconds", "Age of the oldest of them; 0: none.", value=oldest or 0.0)
+        yield GaugeMetricFamily("outbox_pending", "Reports that the broker has not acknowledged.", value=status.pending)
+        yield GaugeMetricFamily("outbox_oldest_seconds", "Age of the oldest of them; 0: none.", value=status.oldest_s)
         yield _counter("outbox_dropped", "Reports given up, by class.", "class", totals.dropped, ())
         yield _counter("publish_reason", "Answers of the broker, by MQTT reason.", "code", totals.reasons, ("Success",))
         synced = float(self._synchronised.exists())
@@ -148,12 +132,6 @@ def serve_metrics(settings: MetricsSettings, collector: Collector) -> Callable[[
         thread.join()
 
     return end
-
-
-def _dropped(publisher: Publisher) -> Mapping[str, int]:
-    if isinstance(publisher, Journaled):
-        return publisher.dropped_by_class
-    return {"report": publisher.status.dropped} if publisher.status.dropped else {}
 
 
 def _counter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -63,12 +64,19 @@ def test_a_published_replay_is_read_back_and_fits_the_shipped_schemas(
     subscriber.wait_for(lambda: any(m.payload.get("status") == "offline" for m in subscriber.messages("connection")))
     base = "crackscout/v1/cart-7"
     by_topic = {message.topic for message in subscriber.messages()}
-    assert by_topic == {f"{base}/{name}" for name in ("connection", "info", "state", "mission", "crack")}
+    pictures = {message.topic: message.raw for message in subscriber.messages() if "/evidence/" in message.topic}
+    told = subscriber.payloads("/crack")
+    assert {f"{base}/evidence/{payload['crack_id']}": payload["evidence_sha256"] for payload in told} == {
+        topic: hashlib.sha256(jpeg).hexdigest() for topic, jpeg in pictures.items()
+    }
+    assert by_topic - set(pictures) == {
+        f"{base}/{name}" for name in ("connection", "info", "state", "mission", "crack")
+    }
     for message in subscriber.messages():
-        assert_valid(message.topic.rsplit("/", 1)[1], message.payload)
+        if message.topic not in pictures:
+            assert_valid(message.topic.rsplit("/", 1)[1], message.payload)
         assert message.qos == 1
     recorded = list(read_flight(tmp_path / "o").cracks())
-    told = subscriber.payloads("/crack")
     assert [payload["id"] for payload in told] == [row.id for row in recorded]
     assert [payload["length_mm"] for payload in told] == pytest.approx([row.length_mm for row in recorded], abs=0.01)
     assert [payload["seq"] for payload in told] == [1, 2, 3]
@@ -117,6 +125,7 @@ def device_yaml(folder: Path, device: str, source: Path, bundle: Path, broker: B
         "bundle": str(bundle),
         "cameras": [{"name": "belly", "source": str(source), "mm_per_px": 0.5}],
         "record": {"frames": "evidence", "dir": str(folder / "flights")},
+        "delivery": {"dir": str(folder / "outbox")},
         "mqtt": {"host": "127.0.0.1", "port": broker.port},
     }
     path.write_text(yaml.safe_dump(settings))

@@ -35,6 +35,7 @@ def write(path: Path, **changes: Any) -> Path:
         "version": 1,
         "cameras": [{"name": "crown", "source": str(path.parent / "photos")}],
         "record": {"dir": str(path.parent / "flights"), "frames": "none"},
+        "delivery": {"dir": str(path.parent / "outbox")},
     }
     path.write_text(yaml.safe_dump({**base, **old, **changes}))
     return path

@@ -79,6 +79,11 @@ class Broker:
         assert self._process
         self._process.send_signal(signal.SIGCONT)
 
+    def reload(self) -> None:
+        """Let it read its passwords and rights again."""
+        assert self._process
+        self._process.send_signal(signal.SIGHUP)
+
     def log(self) -> str:
         """What it said so far."""
         return (self._folder / "mosquitto.log").read_text(errors="replace")
@@ -102,7 +107,8 @@ class Received:
     """A message as it came."""
 
     topic: str
-    payload: dict[str, Any]
+    payload: dict[str, Any]  # empty where it is a picture
+    raw: bytes
     qos: int
     retained: bool  # it was there before us
     content_type: str | None
@@ -159,7 +165,8 @@ class Subscriber:
             self._messages.append(
                 Received(
                     message.topic,
-                    json.loads(message.payload),
+                    {} if message.payload.startswith(b"\xff\xd8") else json.loads(message.payload),
+                    bytes(message.payload),
                     message.qos,
                     message.retain,
                     getattr(message.properties, "ContentType", None),

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from agent.contract.flight import BundleUsed, CrackRow, FlightHeader, MaskRle
-from agent.deliver import MqttPublisher, Reporter
+from agent.deliver import Delivery, Reporter
 from agent.settings import MqttSettings
 from tests.support.broker import Broker, DeafBroker, Subscriber, running
 
-Connect = Callable[..., MqttPublisher]
+Connect = Callable[..., Delivery]
 
 
 @pytest.fixture
@@ -104,9 +104,9 @@ def subscriber(broker: Broker, closing: ExitStack) -> Subscriber:
 def connect(closing: ExitStack) -> Connect:
     """Publishers to a broker, closed at the end."""
 
-    def make(broker: Broker | DeafBroker, *, mqtt: dict[str, Any] | None = None, **arguments: Any) -> MqttPublisher:
+    def make(broker: Broker | DeafBroker, *, mqtt: dict[str, Any] | None = None, **arguments: Any) -> Delivery:
         settings = MqttSettings(host="127.0.0.1", port=broker.port, **(mqtt or {}))
-        publisher = MqttPublisher(settings, device="cart", **arguments)
+        publisher = Delivery(settings, device="cart", **arguments)
         closing.callback(publisher.close)
         return publisher
 

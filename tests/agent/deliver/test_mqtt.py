@@ -20,28 +20,26 @@ from pydantic import SecretStr
 
 from agent.contract import schema_files
 from agent.contract.flight import CrackRow, FlightHeader
-from agent.contract.reports import REPORTS
-from agent.deliver import MqttPublisher, Reporter
-from agent.deliver.mqtt import HELD_MAX
+from agent.deliver import Delivery, Reporter
 from agent.errors import ConfigError, DeliveryError
 from agent.settings import MqttSettings
 from tests.support.broker import Broker, DeafBroker, Subscriber, running, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
-Connect = Callable[..., MqttPublisher]
+Connect = Callable[..., Delivery]
 Row = Callable[..., CrackRow]
 
 DURABLE = ("persistence true", "autosave_interval 1", "autosave_on_changes true")
 
 
-def publish_cracks(publisher: MqttPublisher, reporter: Reporter, row: Row, numbers: range) -> list[str]:
+def publish_cracks(publisher: Delivery, reporter: Reporter, row: Row, numbers: range) -> list[str]:
     reports = [reporter.crack(row(number), media_time_ns=None) for number in numbers]
     for report in reports:
         publisher.publish(report)
     return [report.id for report in reports]
 
 
-def publish_info(publisher: MqttPublisher, reporter: Reporter) -> None:
+def publish_info(publisher: Delivery, reporter: Reporter) -> None:
     publisher.publish(
         reporter.info(config_sha256="0" * 64, cameras=("crown",), segmenter_threshold=0.5, gate_threshold=None)
     )
@@ -75,7 +73,7 @@ class TestReports:
         publish_cracks(publisher, reporter, row, range(1))
         assert publisher.flush(30) == 0
         subscriber.wait_for(lambda: len(subscriber.messages()) == 5)
-        for topic in REPORTS:
+        for topic in ("connection", "info", "state", "mission", "crack"):
             (message,) = subscriber.messages(f"crackscout/v1/cart/{topic}")
             shipped = json.loads(schema_files.path(topic).read_text())
             Draft202012Validator(shipped).validate(message.payload)
@@ -139,7 +137,7 @@ class TestConnection:
         subscriber.wait_for(lambda: len(subscriber.payloads("/connection")) == 2)
         assert [payload["status"] for payload in subscriber.payloads("/connection")] == ["online", "offline"]
         publish_cracks(publisher, reporter, row, range(2))
-        assert publisher.status.dropped == 2
+        assert publisher.status.lost == 2
 
     def test_a_killed_agent_is_offline_by_its_last_will(
         self, broker: Broker, subscriber: Subscriber, closing: ExitStack
@@ -229,12 +227,12 @@ class TestConnection:
         protocol = packet.index(b"\x00\x04MQTT\x05")
         clean_start = packet[protocol + 7] & 0x02
         assert not clean_start, "the end of the old session would send its will"
-        assert b"\x11" + (60).to_bytes(4, "big") in packet, "session expiry, s"
+        assert b"\x11" + (86_400).to_bytes(4, "big") in packet, "session expiry, s"
         assert b"\x18" + (5).to_bytes(4, "big") in packet, "will delay, s"
 
 
 class TestRefusals:
-    def test_a_topic_that_the_broker_forbids_is_counted_and_the_rest_goes_on(
+    def test_a_topic_that_the_broker_forbids_waits_until_it_is_allowed_and_the_rest_goes_on(
         self, tmp_path: Path, connect: Connect, reporter: Reporter, row: Row, header: FlightHeader, closing: ExitStack
     ) -> None:
         (tmp_path / "acl").write_text("topic read #\ntopic write crackscout/v1/cart/connection\n")
@@ -242,11 +240,20 @@ class TestRefusals:
             acl.write("topic write crackscout/v1/cart/mission\n")
         broker = closing.enter_context(running(Broker(tmp_path, lines=[f"acl_file {tmp_path / 'acl'}"])))
         publisher = connect(broker)
+        subscriber = Subscriber(broker)
+        closing.callback(subscriber.close)
         publish_cracks(publisher, reporter, row, range(3))
         publisher.publish(reporter.mission("start", header))
-        assert publisher.flush(30) == 0
-        assert publisher.status.refused == {"Not authorized": 3}
-        assert (publisher.status.acknowledged, publisher.status.lost) == (2, 3)
+        subscriber.wait_for(lambda: len(subscriber.payloads("/mission")) == 1)
+        wait_until(lambda: publisher.status.reasons.get("Not authorized", 0) > 0, "the refusal is not counted")
+        assert publisher.status.pending == 3
+        assert any("refuses crackscout/v1/cart/crack: Not authorized" in alarm for alarm in publisher.status.alarms)
+        (tmp_path / "acl").write_text("topic readwrite #\n")
+        broker.reload()
+        assert publisher.flush(60) == 0
+        subscriber.wait_for(lambda: len(subscriber.payloads("/crack")) == 3)
+        assert ids(subscriber) == ["sighting-0", "sighting-1", "sighting-2"], "in order"
+        assert publisher.status.lost == 0
 
     def test_a_wrong_password_is_named_and_not_told(
         self, tmp_path: Path, connect: Connect, reporter: Reporter, row: Row, closing: ExitStack
@@ -277,7 +284,10 @@ class TestRefusals:
         publish_cracks(publisher, reporter, row, range(1, 3))
         assert publisher.flush(30) == 0
         subscriber.wait_for(lambda: len(subscriber.payloads("/crack")) == 2)
-        assert publisher.status.refused == {"Packet too large": 1}
+        assert publisher.status.reasons == {"Packet too large": 1}
+        assert publisher.status.dropped == {"crack": 1}
+        (gap,) = subscriber.payloads("/gap")
+        assert (gap["reason"], gap["class"], gap["count"], gap["ids"]) == ("refused", "crack", 1, ["sighting-0"])
 
     def test_a_frozen_broker_leaves_reports_unacknowledged_until_it_goes_on(
         self, broker: Broker, connect: Connect, reporter: Reporter, row: Row
@@ -290,17 +300,6 @@ class TestRefusals:
         assert publisher.flush(0.2) == 20
         broker.thaw()
         assert publisher.flush(30) == 0
-
-    def test_reports_beyond_what_is_held_are_counted_but_state_never_is(
-        self, tmp_path: Path, connect: Connect, reporter: Reporter, row: Row, header: FlightHeader
-    ) -> None:
-        publisher = connect(Broker(tmp_path))
-        report = reporter.crack(row(0), media_time_ns=None)
-        for _ in range(HELD_MAX + 5):
-            publisher.publish(report)
-        publisher.publish(reporter.state("running", header))
-        assert publisher.status.dropped == 5
-        assert publisher.flush(0) == HELD_MAX + 1
 
 
 class TestTls:
@@ -345,14 +344,14 @@ class TestTls:
     def test_a_missing_certificate_file_is_a_fault_of_the_settings(self, tmp_path: Path) -> None:
         mqtt = MqttSettings.model_validate({"host": "h", "tls": {"enabled": True, "ca_file": tmp_path / "absent"}})
         with pytest.raises(ConfigError, match=r"absent: no usable certificates .* see mqtt.tls.ca_file"):
-            MqttPublisher(mqtt, device="cart")
+            Delivery(mqtt, device="cart")
 
 
 _AGENT = """
 import sys, time
-from agent.deliver import MqttPublisher
+from agent.deliver import Delivery
 from agent.settings import MqttSettings
-publisher = MqttPublisher(MqttSettings(host="127.0.0.1", port=int(sys.argv[1])), device="cart")
+publisher = Delivery(MqttSettings(host="127.0.0.1", port=int(sys.argv[1])), device="cart")
 publisher.flush(30)
 time.sleep(600)
 """

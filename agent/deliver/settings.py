@@ -1,0 +1,36 @@
+"""What a user may set about keeping reports until they are delivered, and about missions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from agent.contract.strict import Strict
+
+
+class DeliverySettings(Strict):
+    """The outbox: the journal on disk that reports leave from."""
+
+    dir: Path = Field(default=Path("outbox"), description="Where the outbox lies; on a disk that survives a power cut.")
+    max_mb: int = Field(default=512, ge=2, le=1_000_000, description="The outbox never grows beyond this, MB.")
+    min_free_mb: int = Field(
+        default=64, ge=0, le=1_000_000, description="Below this much free space on its disk it counts as full, MB."
+    )
+    ballast_mb: int = Field(
+        default=16, ge=0, le=1024, description="A file that is deleted to make room once the disk is full, MB."
+    )
+    keep_days: float = Field(
+        default=7, gt=0, le=3650, description="Delivered reports are kept this long for `resync`, space permitting."
+    )
+    resend_window_s: int = Field(
+        default=3600,
+        ge=0,
+        le=2_592_000,
+        description="When the broker lost our session, what it acknowledged in this time is sent again, s: twice "
+        "the interval at which it saves.",
+    )
+    backlog_per_s: int = Field(
+        default=500, ge=1, le=100_000, description="Late reports are sent at no more than this rate, 1/s."
+    )
+    evidence: bool = Field(default=True, description="Send a picture of each crack, at most 200 KB.")
