@@ -18,7 +18,7 @@ from agent.errors import ConfigError, InputError, OutputError
 from agent.infer.onnx_runtime import OnnxRuntime
 from train.checkpoint import load_checkpoint
 from train.data.crops import gate_view, to_tensor
-from train.data.folders import list_images, read_mask, read_rgb
+from train.data.reading import list_files, read_mask, read_rgb
 from train.evaluate import Evaluation, Patch, Sample, evaluate_gate, evaluate_segmentation
 from train.metrics.curves import save_curves
 from train.metrics.pixels import STRICT, flex, level_of, tolerance
@@ -124,8 +124,8 @@ def judge_pairs(
 
 def _paired(images: Path, masks: Path | None) -> tuple[list[Path], dict[str, Path]]:
     """Return the photos, and their masks by stem if there are to be any."""
-    photos = list_images(images)
-    truths = {} if masks is None else {path.stem: path for path in list_images(masks)}
+    photos = list_files(images)
+    truths = {} if masks is None else {path.stem: path for path in list_files(masks)}
     lonely = [path for path in photos if masks is not None and path.stem not in truths]
     if lonely:
         raise InputError(f"{masks}: no mask of {lonely[0].name}; {len(lonely)} missing in all")
@@ -148,7 +148,7 @@ def judge_classes(model: Model, folder: Path, *, threshold: float | None = None)
     patches = [
         Patch(name=str(path), crack=kind == "crack", load=loader(path))
         for kind in ("crack", "clean")
-        for path in list_images(folder / kind)
+        for path in list_files(folder / kind)
     ]
     return evaluate_gate(model.gate, patches, threshold=model.gate_threshold if threshold is None else threshold)
 

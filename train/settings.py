@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 import yaml
-from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, Field, PositiveInt, ValidationError, field_validator, model_validator
 from typing_extensions import Self
 
 from agent import strict_yaml
 from agent.contract.strict import Strict
 from agent.errors import ConfigError
+from train.data.layouts import LayoutName
 
 Task = Literal["segment", "gate"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -22,9 +24,24 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Grouping(Strict):
     """Which pictures may not be parted between training and validation, because they show the same place."""
 
-    rule: Literal["file", "runs", "blocks"] = "file"
+    rule: Literal["file", "runs", "blocks", "photo"] = "file"
     gap: PositiveInt = Field(default=10, description="runs: a step above this in the file's number begins a new group.")
     size: PositiveInt = Field(default=50, description="blocks: this many consecutive numbers are one group.")
+    pattern: str = Field(
+        default=r"^(.+)-\d+$",
+        description="photo: its bracket holds, in a patch's name, that of the photo it was cut from.",
+    )
+
+    @field_validator("pattern")
+    @classmethod
+    def _has_a_bracket(cls, pattern: str) -> str:
+        try:
+            brackets = re.compile(pattern).groups
+        except re.error as exc:
+            raise ValueError(f"is no regular expression: {exc}") from exc
+        if brackets != 1:
+            raise ValueError(f"has {brackets} brackets, needs 1 round the photo's name")
+        return pattern
 
 
 class _Source(Strict):
@@ -44,21 +61,26 @@ class RenderedSource(_Source):
 
 
 class PairSource(_Source):
-    """A folder with `images/` and `masks/` of equal stems; above 127 is crack."""
+    """Photos with masks, by default in `images/` and `masks/` of equal stems; above 127 is crack."""
 
     kind: Literal["pairs"]
     name: str
     folder: Path = Field(description="Relative to data.root.")
+    layout: LayoutName = Field(default="plain", description="Of a published set: see train/data/layouts.py.")
     licence: str = Field(min_length=1, description="As stated at the source; the model card repeats it.")
     groups: Grouping = Grouping()
 
 
 class ClassSource(_Source):
-    """A folder with `crack/` and `clean/`. A segmenter learns from `clean/` alone: all background."""
+    """Folders of photos with and without cracks. A segmenter learns from the latter alone: all background."""
 
     kind: Literal["classes"]
     name: str
     folder: Path = Field(description="Relative to data.root.")
+    crack: tuple[str, ...] = Field(
+        default=("crack",), min_length=1, description="Folders in it; METU's Positive, SDNET2018's D/CD, P/CP and W/CW."
+    )
+    clean: tuple[str, ...] = Field(default=("clean",), min_length=1, description="Negative; D/UD, P/UP and W/UW.")
     licence: str = Field(min_length=1, description="As stated at the source; the model card repeats it.")
     groups: Grouping = Grouping()
 

@@ -12,7 +12,7 @@ import numpy as np
 from agent.contract.arrays import UInt8
 from agent.contract.strict import Strict
 from agent.errors import InputError
-from train.data.folders import list_images, read_mask, read_rgb
+from train.data.reading import list_files, read_mask, read_rgb
 from train.data.splits import group_names
 from train.settings import Grouping
 
@@ -57,7 +57,7 @@ def check_folder(folder: Path, grouping: Grouping, on_progress: Callable[[int, i
     if not paired and not ((folder / "crack").is_dir() and (folder / "clean").is_dir()):
         raise InputError(f"{folder}: has neither images/ and masks/ nor crack/ and clean/")
     parts = ["images"] if paired else ["crack", "clean"]
-    paths = [path for part in parts for path in list_images(folder / part)]
+    paths = [path for part in parts for path in list_files(folder / part)]
     faults: list[Fault] = []
     if paired:
         faults += _unpaired(paths, folder / "masks")
@@ -127,7 +127,7 @@ def _unpaired(images: list[Path], masks: Path) -> Iterator[Fault]:
     for path in images:
         if _mask_of(path, masks) is None:
             yield Fault(file=str(masks / f"{path.stem}.png"), fault=f"missing, the mask of {path.name}")
-    for path in list_images(masks):
+    for path in list_files(masks):
         if path.stem not in stems:
             yield Fault(file=str(path), fault="a mask without a photo")
 

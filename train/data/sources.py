@@ -12,6 +12,7 @@ from agent.contract.strict import Strict
 from agent.errors import ConfigError
 from train.data.crops import Part
 from train.data.folders import ClassFolder, PairFolder
+from train.data.layouts import LAYOUTS
 from train.data.picture import PictureSource
 from train.data.rendered import RenderedPool
 from train.data.splits import split
@@ -88,5 +89,5 @@ def _open(
         )
     folder = settings.data.root / wanted.folder
     if isinstance(wanted, PairSource):
-        return PairFolder(wanted.name, folder, wanted.groups)
-    return ClassFolder(wanted.name, folder, wanted.groups)
+        return PairFolder(wanted.name, folder, wanted.groups, LAYOUTS[wanted.layout])
+    return ClassFolder(wanted.name, folder, wanted.groups, crack=wanted.crack, clean=wanted.clean)

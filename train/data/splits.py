@@ -18,10 +18,13 @@ def group_names(stems: Sequence[str], grouping: Grouping) -> tuple[str, ...]:
     """Return the group of each file, by the longest number in its name (of equals the last).
 
     `runs`: numbers that follow each other in steps of at most `gap` under one prefix are a group. `blocks`: `size`
-    consecutive numbers from 1 are a group. `file`, and names without a number: each on its own.
+    consecutive numbers from 1 are a group. `photo`: what `pattern` finds in the names is the group, or the whole name
+    where it finds nothing. `file`, and names without a number: each on its own.
     """
     if grouping.rule == "file":
         return tuple(stems)
+    if grouping.rule == "photo":
+        return tuple(found[1] if (found := re.search(grouping.pattern, stem)) else stem for stem in stems)
     groups = dict.fromkeys(stems, "")
     numbered: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for stem in stems:

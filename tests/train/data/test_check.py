@@ -12,7 +12,7 @@ import pytest
 from agent.errors import InputError
 from tests.support.training import write_classes, write_pairs
 from train.data.check import check_folder, perceptual_hash
-from train.data.folders import read_mask
+from train.data.reading import read_mask
 from train.settings import Grouping
 
 

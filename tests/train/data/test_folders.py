@@ -10,7 +10,8 @@ import pytest
 
 from agent.errors import InputError
 from tests.support.training import cracked_photo, write_classes, write_pairs
-from train.data.folders import ClassFolder, PairFolder, read_mask
+from train.data.folders import ClassFolder, PairFolder
+from train.data.reading import read_mask
 from train.settings import Grouping
 
 
