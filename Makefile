@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV ?= .venv
 # What pip is told about torch, for instance TORCH_ARGS="--index-url URL" for a build of your choice
 TORCH_ARGS ?=
+DEVICE_ARGS ?=
 FLIGHT ?= tunnel
 OUT ?= demo
 PIP := $(VENV)/bin/python -m pip install -q --disable-pip-version-check -c .constraints.txt
 BIN := $(VENV)/bin
 
-.PHONY: demo dev test test-agent test-slow check format lint types layers mutants bench clean help
+.PHONY: demo dev test test-agent test-slow check format lint types layers mutants bench device-bundle test-service clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
@@ -50,8 +51,15 @@ mutants: $(VENV)/.dev ## break each loss on purpose and see a test fail
 bench: $(VENV)/.dev ## speed, as ratios of one run
 	$(BIN)/python -m tests.bench
 
+device-bundle: $(VENV)/.agent ## one folder from which a Jetson is installed without a network: DEVICE_ARGS="--machine x86_64 --python 3.11"
+	$(BIN)/python systemd/device_bundle.py --out device-bundle $(DEVICE_ARGS)
+
+test-service: $(VENV)/.dev ## boot the systemd unit in a container, kill it, hang it, take its password: minutes, needs root
+	.ci/system mosquitto systemd-container debootstrap
+	$(BIN)/python -m tests.systemd.boot
+
 clean:
-	rm -rf .venv .venv-* demo runs build *.egg-info
+	rm -rf .venv .venv-* demo runs build device-bundle *.egg-info
 
 $(VENV)/bin/python:
 	.ci/venv $(PYTHON) $(VENV)
