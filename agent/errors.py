@@ -53,3 +53,11 @@ class InferenceError(CrackscoutError):
 
 class DeliveryError(CrackscoutError):
     """The broker cannot be reached or refuses what we say."""
+
+
+class CameraError(CrackscoutError):
+    """A live camera cannot be opened, or is lost; it is tried again for as long as the service runs."""
+
+
+class CameraSilentError(CameraError):
+    """A live camera is there, but no picture comes."""

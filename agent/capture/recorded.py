@@ -11,7 +11,7 @@ from agent.capture.fingerprint import fingerprint
 from agent.contract.flight import FLIGHT_FILE, FRAMES_FILE, FrameRow, SourceRef
 from agent.contract.frame import Frame, Pose, Scale, SkippedFrame
 from agent.errors import InputError
-from agent.record import read_flight
+from agent.record import quality_of, read_flight
 
 
 class Recorded:
@@ -54,7 +54,15 @@ class Recorded:
 
     def _frame(self, index: int, row: FrameRow) -> Frame | SkippedFrame:
         def skipped(reason: str) -> SkippedFrame:
-            return SkippedFrame(index=index, name=row.name, source=row.source, camera=row.camera, reason=reason)
+            return SkippedFrame(
+                index=index,
+                name=row.name,
+                source=row.source,
+                camera=row.camera,
+                reason=reason,
+                captured_ms=row.captured_ms,
+                quality=quality_of(row),
+            )
 
         if row.file is None:
             return skipped(row.reason or "the record did not keep this frame")
@@ -84,4 +92,6 @@ class Recorded:
             suffix=path.suffix,
             scale=scale,
             pose=Pose(**row.pose.model_dump()) if row.pose else None,
+            captured_ms=row.captured_ms,
+            quality=quality_of(row),
         )

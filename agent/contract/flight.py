@@ -97,6 +97,15 @@ class FrameRow(Strict):
     )
     cracks: Count = 0
     file: str | None = Field(default=None, description="Where the picture lies in the record, if it was kept.")
+    captured_ms: int | None = Field(
+        default=None, description="Of a live camera: when it arrived, since 1970, UTC, by the device's clock."
+    )
+    sharpness: float | None = Field(
+        default=None, ge=0, description="Variance of the Laplacian: to be compared within one camera only."
+    )
+    exposure: float | None = Field(default=None, ge=0, le=1, description="Mean grey.")
+    clipped_dark: float | None = Field(default=None, ge=0, le=1, description="Share of black pixels.")
+    clipped_bright: float | None = Field(default=None, ge=0, le=1, description="Share of white pixels.")
 
 
 class MaskRle(Strict):

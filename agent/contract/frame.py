@@ -36,6 +36,16 @@ class Pose:
     rotation_deg: float = 0.0  # clockwise turn of the picture against the surface
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """How good a picture is as a picture, whatever it shows."""
+
+    sharpness: float  # variance of the Laplacian, grey levels squared: compare it within one camera only
+    exposure: float  # mean grey, [0, 1]
+    clipped_dark: float  # share of black pixels, [0, 1]
+    clipped_bright: float  # share of white pixels, [0, 1]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Frame:
     """One picture, decoded, upright, with what is known about it."""
@@ -46,11 +56,14 @@ class Frame:
     camera: str
     image_rgb: UInt8  # (H, W, 3)
     sha256: str  # of `encoded` where that is kept, else of the pixels in row order
-    media_time_ns: int | None  # from the media (EXIF, container), never from the clock of this computer
+    # from the media (EXIF, container), never from the clock of this computer; of a live camera, since the service began
+    media_time_ns: int | None
     encoded: bytes | None = None  # the camera's own file, passed through when frames are kept
     suffix: str = ".png"  # of `encoded`
     scale: Scale = UNKNOWN_SCALE
     pose: Pose | None = None
+    captured_ms: int | None = None  # of a live camera: when it arrived, since 1970, UTC, by this computer's clock
+    quality: Quality | None = None  # of a live camera
     ignored: Bool | None = None  # (H, W), True where the carrier's own gear is in view
 
     @property
@@ -71,10 +84,12 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkippedFrame:
-    """A picture that could not be read: counted and named, and the run goes on."""
+    """A picture that could not be read, or was not worth it: counted and named, and the run goes on."""
 
     index: int
     name: str
     source: str
     camera: str
     reason: str
+    captured_ms: int | None = None  # see `Frame`
+    quality: Quality | None = None  # see `Frame`

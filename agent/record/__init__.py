@@ -6,6 +6,6 @@ before its own line, so a frame that has its line has all its cracks.
 
 from agent.record.reader import FlightRecord, read_flight
 from agent.record.recorder import FlightRecorder
-from agent.record.rows import crack_row, frame_row, skipped_row
+from agent.record.rows import crack_row, frame_row, quality_of, skipped_row
 
-__all__ = ["FlightRecord", "FlightRecorder", "crack_row", "frame_row", "read_flight", "skipped_row"]
+__all__ = ["FlightRecord", "FlightRecorder", "crack_row", "frame_row", "quality_of", "read_flight", "skipped_row"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import uuid
+from dataclasses import asdict
 from typing import Final
 
 from agent.contract.crack import Branch, Crack
 from agent.contract.flight import BranchRow, CrackRow, FrameRow, MaskRle, PoseRow
-from agent.contract.frame import Frame, SkippedFrame
+from agent.contract.frame import Frame, Quality, SkippedFrame
 from agent.measure import mask_rle
 
 NAMESPACE: Final = uuid.UUID("01a30a63-9019-4ad3-8d34-e22611d27ea2")  # ours, for ever: ids are the same in every replay
@@ -61,6 +62,8 @@ def frame_row(
         ignored_share=frame.ignored_share,
         cracks=cracks,
         file=file,
+        captured_ms=frame.captured_ms,
+        **_quality_fields(frame.quality),
     )
 
 
@@ -73,6 +76,20 @@ def skipped_row(frame: SkippedFrame) -> FrameRow:
         camera=frame.camera,
         status="skipped",
         reason=frame.reason,
+        captured_ms=frame.captured_ms,
+        **_quality_fields(frame.quality),
+    )
+
+
+def quality_of(row: FrameRow) -> Quality | None:
+    """Return the quality that a line tells; None where it was not measured."""
+    if row.sharpness is None or row.exposure is None or row.clipped_dark is None or row.clipped_bright is None:
+        return None
+    return Quality(
+        sharpness=row.sharpness,
+        exposure=row.exposure,
+        clipped_dark=row.clipped_dark,
+        clipped_bright=row.clipped_bright,
     )
 
 
@@ -122,6 +139,10 @@ def crack_row(crack: Crack, frame: Frame, *, number: int, mission_id: str) -> Cr
         branches=tuple(map(_branch_row, crack.branches)),
         mask=MaskRle(size=size, counts=tuple(counts)),
     )
+
+
+def _quality_fields(quality: Quality | None) -> dict[str, float]:
+    return {} if quality is None else asdict(quality)
 
 
 def _branch_row(branch: Branch) -> BranchRow:
