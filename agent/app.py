@@ -10,27 +10,30 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from pydantic import ValidationError
 
 from agent import logs, progress
 from agent.about import version
 from agent.bundles import open_bundle
-from agent.capture import open_sources
+from agent.capture import open_cameras, open_sources
+from agent.capture.recorded import Recorded
 from agent.capture.source import Source
 from agent.contract.bundle import Bundle
-from agent.contract.flight import BundleUsed, FlightHeader
+from agent.contract.flight import BundleUsed, FlightHeader, SourceRef
 from agent.contract.frame import Frame, Scale, SkippedFrame
 from agent.deliver import NullPublisher, Publisher, open_delivery
 from agent.detect import Detector
 from agent.detect.memory import MEBIBYTE, MemoryBudget
 from agent.errors import ConfigError, OutputError
+from agent.health.device import DeviceState
 from agent.health.disk import check_writable
+from agent.health.governor import open_governor
 from agent.health.notify import notifier
 from agent.health.vitals import Vitals
 from agent.infer.backend import Backend
@@ -83,7 +86,7 @@ def replay(options: ReplayOptions, settings: Settings, *, show_progress: bool = 
     logging.getLogger("agent.deliver").setLevel(logging.ERROR)  # how delivery went is said once, at the end
     if options.publish and settings.mqtt.host is None:
         raise ConfigError("mqtt.host is not set: --publish needs a broker (CRACKSCOUT_MQTT__HOST or --config)")
-    return _Run(settings, mode="replay").over(sources, options, show_progress=show_progress)
+    return _Run(settings, mode="replay").over(_of_files(sources), options, show_progress=show_progress)
 
 
 def run(settings: Settings) -> Summary:
@@ -105,16 +108,20 @@ def prepare(settings: Settings) -> Callable[[Vitals], Summary]:
     """
     if not settings.cameras:
         raise ConfigError("cameras: none; name at least one under `cameras:`")
-    sources = [
-        source
-        for camera in settings.cameras
-        for source in open_sources([Path(camera.source)], camera=camera.name, scale=_scale(camera.mm_per_px))
-    ]
     check_writable(settings.record.dir, "record.dir")
+    governor = open_governor(settings.heat)
+    cameras, refs = open_cameras(settings.cameras, settings.capture, pace=governor)
     agent_run = _Run(settings, mode="live")
-    out = settings.record.dir / agent_run.mission_id(sources)
+    out = settings.record.dir / str(uuid.uuid4())
     options = ReplayOptions(sources=(), out=out, publish=settings.mqtt.host is not None)
-    return lambda vitals: agent_run.over(sources, options, show_progress=False, vitals=vitals)
+    device = DeviceState(cameras, governor, degraded=agent_run.opened.degraded is not None)
+    stream = _Stream(refs=refs, frames=cameras.frames, device=device)
+
+    def mission(vitals: Vitals) -> Summary:
+        with closing(governor), cameras:
+            return agent_run.over(stream, options, show_progress=False, vitals=vitals)
+
+    return mission
 
 
 def demo(
@@ -166,6 +173,23 @@ def selftest(settings: Settings) -> GoldenAnswers:
     return compare_golden(bundle, open_backend(settings.runtime.name, bundle, variant=settings.runtime.variant))
 
 
+class _Frames(Protocol):
+    """Gives the frames of a run; calls `idle` while it waits for them, and ends if that returns False."""
+
+    def __call__(self, *, idle: Callable[[], bool]) -> Iterator[Frame | SkippedFrame]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stream:
+    """What a run goes over."""
+
+    refs: tuple[SourceRef, ...]
+    frames: _Frames
+    length: int | None = None  # frames to expect, where that is known
+    device: DeviceState | None = None  # of a live run
+    replayed: FlightHeader | None = None  # of the record, where one is replayed and nothing else
+
+
 @dataclass(frozen=True)
 class _Run:
     """A bundle on a runtime with settings, ready to go over sources."""
@@ -196,12 +220,12 @@ class _Run:
         return self.opened.backend
 
     def over(
-        self, sources: list[Source], options: ReplayOptions, *, show_progress: bool, vitals: Vitals | None = None
+        self, stream: _Stream, options: ReplayOptions, *, show_progress: bool, vitals: Vitals | None = None
     ) -> Summary:
-        """See every frame of the sources; write record and reports; publish if asked."""
+        """See every frame of the stream; write record and reports; publish if asked."""
         start = time.monotonic()
         with ExitStack() as stack:
-            header = self._header(sources, options)
+            header = self._header(stream, options)
             # what may fail comes first: --overwrite must not remove a run that cannot be replaced
             publisher = self._publisher(options)
             stack.callback(publisher.close)
@@ -216,14 +240,13 @@ class _Run:
                 info=self._info(),
                 going="degraded" if self.opened.degraded else "running",
                 evidence=self._sends_evidence(options),
+                device=stream.device,
             )
-            lengths = [source.length for source in sources]
-            total = None if None in lengths else sum(length or 0 for length in lengths)
-            advance = stack.enter_context(progress.bar("frames", total, shown=show_progress))
+            advance = stack.enter_context(progress.bar("frames", stream.length, shown=show_progress))
             pipeline = self._pipeline(
                 recorder, [Reporting(writer), publishing, Advancing(advance)], header.mission_id, stack
             )
-            frames = _chained(sources)
+            frames = stream.frames(idle=partial(_idle, publishing, vitals))
             if vitals:
                 vitals.watch(pipeline.tally, publisher)
                 frames = vitals.over(frames)
@@ -245,32 +268,37 @@ class _Run:
             report=page,
             tally=pipeline.tally,
             wall_seconds=time.monotonic() - start,
-            ignored=sum((Counter(source.ref.ignored) for source in sources), Counter()),
+            ignored=sum((Counter(ref.ignored) for ref in stream.refs), Counter()),
             unacknowledged=unacknowledged if options.publish else None,
         )
 
-    def mission_id(self, sources: list[Source], scale: float | None = None) -> str:
-        """Return the run's name: of a replay from what is replayed and how, so that a second one says the same."""
+    def _mission_id(self, stream: _Stream, options: ReplayOptions) -> str:
+        """Return the run's name: of a replay from what is replayed and how, so that a second one says the same.
+
+        A flight record that is replayed as it was flown is the same mission, and its cracks are the same cracks.
+        """
         if self.mode == "live":
-            return str(uuid.uuid4())
+            return options.out.name
         settings = self.settings.public()
         how = {
-            "sources": [source.ref.model_dump() for source in sources],
             "bundle": self.bundle.sha256,
             "runtime": [self.backend.runtime, self.backend.variant],
-            "scale": scale,
+            "scale": options.mm_per_px,
             "detect": settings["detect"],
             "measure": settings["measure"],
         }
+        if stream.replayed is not None and _how_flown(stream.replayed) == how:
+            return stream.replayed.mission_id
+        how["sources"] = [ref.model_dump() for ref in stream.refs]
         return str(uuid.uuid5(NAMESPACE, json.dumps(how, sort_keys=True)))
 
-    def _header(self, sources: list[Source], options: ReplayOptions) -> FlightHeader:
+    def _header(self, stream: _Stream, options: ReplayOptions) -> FlightHeader:
         return FlightHeader(
-            mission_id=options.out.name if self.mode == "live" else self.mission_id(sources, options.mm_per_px),
+            mission_id=self._mission_id(stream, options),
             mode=self.mode,
             device=self.settings.device,
             complete=False,
-            sources=tuple(source.ref for source in sources),
+            sources=stream.refs,
             bundle=BundleUsed(name=self.bundle.manifest.name, sha256=self.bundle.sha256),
             runtime=self.backend.runtime,
             variant=self.backend.variant,
@@ -359,6 +387,39 @@ def _keep_apart(options: ReplayOptions) -> None:
             raise OutputError(f"{options.out}: {source}, a source of this run, lies in it; choose another folder")
         if options.recursive and out.is_relative_to(place):
             raise OutputError(f"{options.out}: lies in {source}, which is read with --recursive; choose another folder")
+
+
+def _of_files(sources: list[Source]) -> _Stream:
+    lengths = [source.length for source in sources]
+    return _Stream(
+        refs=tuple(source.ref for source in sources),
+        frames=lambda *, idle: _chained(sources),  # noqa: ARG005 - files keep nobody waiting
+        length=None if None in lengths else sum(length or 0 for length in lengths),
+        replayed=sources[0].header if len(sources) == 1 and isinstance(sources[0], Recorded) else None,
+    )
+
+
+def _how_flown(header: FlightHeader) -> dict[str, Any] | None:
+    """Return how a record came to be, as `_mission_id` says it; None where its pictures are not all there."""
+    if header.bundle is None or header.frames_kept != "all":
+        return None
+    return {
+        "bundle": header.bundle.sha256,
+        "runtime": [header.runtime, header.variant],
+        "scale": None,
+        "detect": header.settings.get("detect"),
+        "measure": header.settings.get("measure"),
+    }
+
+
+def _idle(publishing: Publishing, vitals: Vitals | None) -> bool:
+    """Go on while there is nothing to infer, and return whether to wait any longer."""
+    publishing.idle()
+    if vitals is None:
+        return True
+    vitals.beat()
+    vitals.told()
+    return not vitals.ending
 
 
 def _chained(sources: list[Source]) -> Iterator[Frame | SkippedFrame]:

@@ -12,6 +12,7 @@ from agent.contract.flight import CrackRow, FlightHeader, FrameRow
 from agent.contract.reports import StateReport
 from agent.deliver import Evidence, Publisher, Report, Reporter
 from agent.deliver.evidence import evidence_jpeg
+from agent.health.device import DeviceState
 from agent.pipeline import Sighting
 from agent.progress import Advance
 from agent.record import FlightRecorder
@@ -69,6 +70,7 @@ class Publishing:
         info: what `Reporter.info` is told.
         going: how `state` calls it while it goes.
         evidence: whether a picture goes with each crack.
+        device: how cameras, heat and power do, in a live run: then it calls it.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Publishing:
         info: dict[str, Any],
         going: Literal["running", "degraded"] = "running",
         evidence: bool = False,
+        device: DeviceState | None = None,
     ) -> None:
         self._publisher = publisher
         self._recorder = recorder
@@ -87,6 +90,8 @@ class Publishing:
         self._info = info
         self._going = going
         self._evidence = evidence
+        self._device = device
+        self._told: object = None
         self._live = header.mode == "live"
         self._state_at = time.monotonic()
 
@@ -114,6 +119,10 @@ class Publishing:
         """See `Listener.skipped`."""
         self._renew_state()
 
+    def idle(self) -> None:
+        """Take note that there is nothing to infer: dashboards want to hear of that too."""
+        self._renew_state()
+
     def end(self) -> int:
         """Say that the run ended; wait for the broker and return how many reports it has not taken."""
         self._publisher.publish(self._reporter.mission("end", self._recorder.header), self._state("stopped"))
@@ -122,12 +131,26 @@ class Publishing:
 
     def _renew_state(self) -> None:
         # a replay says the same every time, so it goes by no clock
-        if self._live and time.monotonic() - self._state_at >= STATE_EVERY_S:
+        if not self._live:
+            return
+        changed = self._device is not None and self._device.gist() != self._told
+        if changed or time.monotonic() - self._state_at >= STATE_EVERY_S:
             self._state_at = time.monotonic()
             self._publisher.publish(self._state(self._going))
 
     def _state(self, state: Literal["running", "degraded", "stopped"]) -> StateReport:
-        return self._reporter.state(state, self._recorder.header, alarms=self._publisher.status.alarms)
+        header, alarms = self._recorder.header, self._publisher.status.alarms
+        device = self._device
+        if device is None:
+            return self._reporter.state(state, header, alarms=alarms)
+        self._told = device.gist()
+        return self._reporter.state(
+            state if state == "stopped" else device.word(),
+            header,
+            frames_per_second=device.frames_per_second(header.frames),
+            alarms=alarms,
+            vitals=device.fields(),
+        )
 
     @staticmethod
     def _picture(sighting: Sighting, row: CrackRow) -> Evidence:

@@ -22,8 +22,6 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
-    ValidationInfo,
-    field_serializer,
     field_validator,
     model_validator,
 )
@@ -31,16 +29,17 @@ from pydantic_core import ErrorDetails
 from typing_extensions import Self
 
 from agent import strict_yaml
+from agent.capture.settings import CameraSettings, CaptureSettings
 from agent.contract.bundle import Precision
 from agent.contract.reports import SEGMENT_PATTERN
-from agent.contract.strict import Strict
+from agent.contract.strict import Section
 from agent.deliver.settings import DeliverySettings
 from agent.detect.settings import PreGateSettings
 from agent.errors import ConfigError
-from agent.health.settings import MetricsSettings
+from agent.health.settings import HeatSettings, MetricsSettings
 from agent.infer.backend import RuntimeName
 from agent.measure.settings import MeasureSettings
-from agent.redact import without_passwords
+from agent.record.settings import RecordSettings
 from agent.strict_yaml import Keys, Place, dotted
 
 ENVIRONMENT_PREFIX: Final = "CRACKSCOUT_"
@@ -62,17 +61,6 @@ def _resolvable(host: str) -> str:
     return host
 
 
-class Section(Strict):
-    """A group of settings."""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _switches_are_no_numbers(cls, value: object, info: ValidationInfo) -> object:
-        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
-            raise ValueError(f"{str(value).lower()} is a switch; this setting is none")
-        return value
-
-
 class RuntimeSettings(Section):
     """What the networks run on."""
 
@@ -83,18 +71,6 @@ class RuntimeSettings(Section):
     workers: int | None = Field(
         default=None, ge=1, le=64, description="Tiles inferred at the same time; null: one per CPU core."
     )
-
-
-class CameraSettings(Section):
-    """One camera."""
-
-    name: Segment = Field(description="As reports call it: a-z, 0-9, _ and -, at most 64.")
-    source: str = Field(min_length=1, repr=False, description="A path or a URL.")
-    mm_per_px: float | None = Field(default=None, gt=0, description="Size of a pixel on the surface; null: unknown.")
-
-    @field_serializer("source")
-    def _without_its_password(self, source: str) -> str:
-        return without_passwords(source)
 
 
 class DetectSettings(Section):
@@ -112,15 +88,6 @@ class DetectSettings(Section):
         description="Memory of the frames in work, all cameras together, MiB, the networks' own not counted; "
         "a frame that needs more alone is skipped and counted.",
     )
-
-
-class RecordSettings(Section):
-    """The flight record."""
-
-    frames: Literal["none", "evidence", "all"] = Field(
-        default="none", description="Which pictures are kept: none, those with cracks, or all."
-    )
-    dir: Path = Field(default=Path("flights"), description="Where `run` puts its records, one folder per mission.")
 
 
 class TlsSettings(Section):
@@ -189,6 +156,8 @@ class Settings(Section):
     bundle: str = Field(default="default", min_length=1, description="A shipped bundle's name, or a bundle's folder.")
     runtime: RuntimeSettings = RuntimeSettings()
     cameras: tuple[CameraSettings, ...] = Field(default=(), description="What `run` watches.")
+    capture: CaptureSettings = CaptureSettings()
+    heat: HeatSettings = HeatSettings()
     detect: DetectSettings = DetectSettings()
     measure: MeasureSettings = MeasureSettings()
     record: RecordSettings = RecordSettings()
@@ -203,6 +172,14 @@ class Settings(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"cameras: the name {twice[0]!r} is given twice; reports could not tell them apart")
+        first: dict[str, str] = {}
+        for camera in self.cameras:
+            other = first.setdefault(camera.identity, camera.name)
+            if other != camera.name:
+                raise ValueError(
+                    f"cameras: {other!r} and {camera.name!r} have one source, {camera.shown}; "
+                    "it would be seen twice, and a device can be opened once only"
+                )
         return self
 
     def public(self) -> dict[str, Any]:

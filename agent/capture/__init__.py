@@ -1,5 +1,12 @@
-"""Sources of frames: one file per kind."""
+"""Sources of frames: one file per kind.
 
+Files are read by a `Source`, in order and without loss. Live cameras are a `Camera` each, kept alive by a `LiveFeed` of
+its own, because a camera that hangs must hold up nobody else; `Cameras` schedules all of them on one network.
+"""
+
+from agent.capture.cameras import Cameras
+from agent.capture.open_cameras import open_cameras
 from agent.capture.sources import open_sources
+from agent.capture.status import CameraStatus
 
-__all__ = ["open_sources"]
+__all__ = ["CameraStatus", "Cameras", "open_cameras", "open_sources"]

@@ -38,7 +38,6 @@ class Cameras:
         news: what the feeds notify.
         scales: by camera, where the settings tell one.
         pace: the governor of heat and power.
-        idle: called a few times a second while there is nothing to infer, on the thread that reads the frames.
     """
 
     def __init__(
@@ -49,9 +48,7 @@ class Cameras:
         news: threading.Condition | None = None,
         scales: dict[str, Scale] | None = None,
         pace: Pace | None = None,
-        idle: Callable[[], None] = lambda: None,
     ) -> None:
-        self.idle = idle
         self._feeds = tuple(feeds)
         self._settings = settings
         self._news = news or threading.Condition()
@@ -66,8 +63,11 @@ class Cameras:
         self._leave = False
         self._progress = time.monotonic()
 
-    def frames(self) -> Iterator[Frame | SkippedFrame]:
+    def frames(self, *, idle: Callable[[], bool] = lambda: True) -> Iterator[Frame | SkippedFrame]:
         """Yield frames, indices from 0, until every camera has ended or `leave` is called.
+
+        Args:
+            idle: called a few times a second while there is nothing to infer; returns False to leave.
 
         Raises:
             InputError: not one frame could be read, from any camera, and none will come.
@@ -87,7 +87,8 @@ class Cameras:
             elif all(feed.ended for feed in self._feeds):
                 break
             else:
-                self.idle()
+                if not idle():
+                    self._leave = True
                 self._wait(min(SLICE_S, next_at - now) if now < next_at else SLICE_S, held=held)
         problems = [feed.status().problem for feed in self._feeds]
         if not self._leave and index == 0 and any(problems):
@@ -132,10 +133,7 @@ class Cameras:
 
     def status(self) -> tuple[CameraStatus, ...]:
         """Return how each camera does, in the order of the settings."""
-        return tuple(
-            replace(feed.status(), skipped=self._framing[feed.name].skipped)
-            for feed in self._feeds
-        )
+        return tuple(replace(feed.status(), skipped=self._framing[feed.name].skipped) for feed in self._feeds)
 
     def __enter__(self) -> Self:
         for feed in self._feeds:
@@ -227,7 +225,7 @@ class _Framing:
         )
 
     def _scale_at(self, image_rgb: UInt8) -> Scale:
-        """The size of a pixel was told for one size of picture: of another nobody knows whether it was cut or shrunk."""
+        """A pixel's size was told for one size of picture: of another nobody knows whether it was cut or shrunk."""
         size = image_rgb.shape[:2]
         self._size = self._size or size
         return self._scale if size == self._size else UNKNOWN_SCALE

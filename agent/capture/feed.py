@@ -167,7 +167,7 @@ class LiveFeed:
                 self._camera.open()
                 self._read()
                 self._tell("ended", None)
-                return
+                self._stop.set()
             except CrackscoutError as exc:
                 self._lost(exc)
             except Exception as exc:  # a fault in a driver's library must not leave a robot blind for good

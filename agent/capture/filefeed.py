@@ -57,9 +57,7 @@ class FileFeed:
             self._status = counted(self._status, arrived=1, damaged=1)
         else:
             self._newest = frame.image_rgb
-            self._status = replace(
-                counted(self._status, arrived=1, taken=1), width=frame.width, height=frame.height
-            )
+            self._status = replace(counted(self._status, arrived=1, taken=1), width=frame.width, height=frame.height)
         return frame
 
     def status(self) -> CameraStatus:

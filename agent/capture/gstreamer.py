@@ -44,8 +44,8 @@ class GstCamera:
         gst = self._gst = load_gst()
         try:
             self._pipeline = gst.parse_launch(f"{self._text} ! {_SINK}")
-        except gst_error(gst) as exc:
-            raise CameraError(f"the GStreamer pipeline cannot be built: {exc.message}") from exc
+        except gst_error() as exc:
+            raise CameraError(f"the GStreamer pipeline cannot be built: {getattr(exc, 'message', exc)}") from exc
         self._sink = self._pipeline.get_by_name("crackscout")
         if self._pipeline.set_state(gst.State.PLAYING) == gst.StateChangeReturn.FAILURE:
             why = self._fault() or "an element refuses to start"
@@ -137,9 +137,8 @@ def load_gst() -> Any:  # noqa: ANN401 - it has no types
     return Gst
 
 
-def gst_error(gst: Any) -> type[Exception]:  # noqa: ANN401 - it has no types
-    """Return what GStreamer raises."""
-    del gst
+def gst_error() -> type[Exception]:
+    """Return what GStreamer raises, once it is loaded."""
     from gi.repository import GLib  # noqa: PLC0415
 
     error: type[Exception] = GLib.Error

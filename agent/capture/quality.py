@@ -14,7 +14,8 @@ from agent.contract.arrays import UInt8
 from agent.contract.frame import Quality
 
 PATCH_PX: Final = 96  # edge of the nine places at which sharpness is looked at, in the picture's own pixels
-DARK, BRIGHT: Final = 4, 251  # grey levels from which a pixel counts as clipped
+DARK: Final = 4  # grey level up to which a pixel counts as black
+BRIGHT: Final = 251  # and from which as white
 STEP: Final = 4  # exposure looks at each fourth pixel of each fourth row
 MEMORY: Final = 33  # pictures whose sharpness is remembered
 FEWEST: Final = 5  # needed before one can be told from the others
@@ -72,9 +73,7 @@ class QualityFilter:
 def _patches(image_rgb: UInt8) -> list[UInt8]:
     height, width = image_rgb.shape[:2]
     tops = _starts(height)
-    return [
-        image_rgb[top : top + PATCH_PX, left : left + PATCH_PX] for top in tops for left in _starts(width)
-    ]
+    return [image_rgb[top : top + PATCH_PX, left : left + PATCH_PX] for top in tops for left in _starts(width)]
 
 
 def _starts(length: int) -> list[int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.capture.decode import decode_image
 from agent.capture.fingerprint import fingerprint
-from agent.contract.flight import FLIGHT_FILE, FRAMES_FILE, FrameRow, SourceRef
+from agent.contract.flight import FLIGHT_FILE, FRAMES_FILE, FlightHeader, FrameRow, SourceRef
 from agent.contract.frame import Frame, Pose, Scale, SkippedFrame
 from agent.errors import InputError
 from agent.record import quality_of, read_flight
@@ -36,6 +36,11 @@ class Recorded:
     def ref(self) -> SourceRef:
         """See `Source.ref`."""
         return self._ref
+
+    @property
+    def header(self) -> FlightHeader:
+        """What was run on what."""
+        return self._record.header
 
     @property
     def names(self) -> list[str]:

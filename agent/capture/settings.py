@@ -11,7 +11,8 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 from typing_extensions import Self
 
 from agent.contract.reports import SEGMENT_PATTERN
-from agent.contract.strict import Strict
+from agent.contract.strict import Section
+from agent.redact import without_passwords
 
 KINDS: Final = {
     "rtsp": "rtsp://user:password@host/path",
@@ -25,7 +26,7 @@ Kind = Literal["rtsp", "v4l2", "csi", "gst", "rendered", "files"]
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*)://|(gst):", re.IGNORECASE)
 
 
-class CameraSettings(Strict):
+class CameraSettings(Section):
     """One camera."""
 
     name: Annotated[str, Field(pattern=SEGMENT_PATTERN)] = Field(
@@ -62,19 +63,18 @@ class CameraSettings(Strict):
             case "rtsp" | "rtsps":
                 return "rtsp"
             case "v4l2" | "csi" | "gst" | "rendered":
-                return scheme  # type: ignore[return-value]  # mypy does not narrow str by patterns
+                return scheme
         return "v4l2" if re.match(r"/dev/(video|v4l/)", self.source) else "files"
 
     @property
     def shown(self) -> str:
         """The source without its password, for people, records and logs."""
-        parts = urlsplit(self.source) if "://" in self.source else None
-        return self.source.replace(f":{parts.password}@", ":***@", 1) if parts and parts.password else self.source
+        return without_passwords(self.source)
 
     @property
     def identity(self) -> str:
         """The same for two cameras that would open the same device, stream or folder."""
-        if self.kind in {"v4l2", "files"}:
+        if self.kind in {"v4l2", "files"} and "\0" not in self.source:
             return str(Path(self.source.removeprefix("v4l2://")).resolve())
         return self.source
 
@@ -113,7 +113,7 @@ class CameraSettings(Strict):
         return self
 
 
-class QualitySettings(Strict):
+class QualitySettings(Section):
     """Which pictures are not worth the network's time."""
 
     blurred_below: float = Field(
@@ -129,7 +129,7 @@ class QualitySettings(Strict):
     )
 
 
-class CaptureSettings(Strict):
+class CaptureSettings(Section):
     """How live cameras are watched and brought back."""
 
     first_frame_s: float = Field(

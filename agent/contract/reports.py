@@ -72,6 +72,25 @@ class StateReport(Stamped):
     runtime: str
     variant: str
     alarms: tuple[str, ...] = Field(default=(), description="What somebody should look at; `cmd/clear` ends them.")
+    cameras: tuple[str, ...] = Field(default=(), description="By name; the lists below are in the same order.")
+    camera_states: tuple[Literal["opening", "live", "lost", "ended", "hung"], ...] = ()
+    camera_problems: tuple[str, ...] = Field(default=(), description="Why it is not live; empty where it is.")
+    camera_fps: tuple[Positive | None, ...] = Field(default=(), description="At which pictures arrive.")
+    pictures: int | None = Field(default=None, ge=0, description="Arrived since the service began, all cameras.")
+    pictures_dropped: int | None = Field(
+        default=None, ge=0, description="Of those: a newer one came before the networks were free."
+    )
+    pictures_repeated: int | None = Field(default=None, ge=0, description="Of those: the same as the one before.")
+    pictures_damaged: int | None = Field(default=None, ge=0, description="Of those: could not be decoded.")
+    pictures_poor: int | None = Field(default=None, ge=0, description="Skipped as blurred, black or white.")
+    pictures_not_kept: int | None = Field(
+        default=None, ge=0, description="Were to be kept in the record, for which there was no room."
+    )
+    camera_losses: int | None = Field(default=None, ge=0, description="Times that a camera was lost.")
+    pace: Literal["full", "slow", "stopped"] | None = Field(default=None, description="Set by heat and power.")
+    pace_reason: str | None = None
+    temperature_c: float | None = Field(default=None, description="Of the hottest zone; null: nothing can be read.")
+    power_w: Positive | None = Field(default=None, description="Of the whole board; null: nothing measures it.")
 
 
 class MissionReport(Stamped):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -161,6 +161,7 @@ class Reporter:
         *,
         frames_per_second: float | None = None,
         alarms: tuple[str, ...] = (),
+        vitals: Mapping[str, Any] | None = None,
     ) -> StateReport:
         """Report how it goes.
 
@@ -169,6 +170,7 @@ class Reporter:
             header: of the record, as it stands now.
             frames_per_second: measured; None where nothing was.
             alarms: what somebody should look at.
+            vitals: more fields of `StateReport`: cameras, heat, power.
         """
         return StateReport(
             **self._stamped(self._now()),
@@ -181,6 +183,7 @@ class Reporter:
             alarms=alarms,
             runtime=self._runtime,
             variant=self._variant,
+            **(vitals or {}),
         )
 
     def _now(self) -> Stamp:

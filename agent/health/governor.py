@@ -7,7 +7,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from contextlib import nullcontext
+from typing import Final, Literal
 
 from agent.capture.pace import Limit
 from agent.health.readings import Readings, parse_tegrastats, read_sysfs
@@ -25,6 +26,7 @@ class Governor:
     Args:
         settings: the policy.
         read: the sensors; fails never.
+        close: what ends them.
         clock: monotonic seconds.
     """
 
@@ -33,10 +35,12 @@ class Governor:
         settings: HeatSettings,
         read: Callable[[], Readings],
         *,
+        close: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._read = read
+        self.close = close
         self._clock = clock
         self._next = clock()
         self._hot: Step = "full"
@@ -60,7 +64,7 @@ class Governor:
             self._hungry = self._is_hungry(self.readings.board_w)
             if self.step != before:
                 self.changes += 1
-                self._limit = self._limit_now()
+                self._limit = Limit() if self.step == "full" else self._limit_now()
                 logger.warning("pace: %s; %s", self.step, self._limit.reason or "no limit any more")
         return self._limit
 
@@ -86,18 +90,14 @@ class Governor:
             zone = max(readings.temperatures_c, key=lambda name: readings.temperatures_c[name])
             reason = f"{zone} is at {readings.hottest_c:.1f} C"
         else:
-            reason = f"the board draws {readings.board_w:.1f} W" if readings.board_w is not None else None
-        match self.step:
-            case "stopped":
-                return Limit(stopped=True, reason=reason)
-            case "slow":
-                return Limit(max_fps=self._settings.slow_fps, reason=reason)
-            case "full":
-                return Limit()
+            reason = f"the board draws {readings.board_w:.1f} W"
+        if self.step == "stopped":
+            return Limit(stopped=True, reason=reason)
+        return Limit(max_fps=self._settings.slow_fps, reason=reason)
 
 
 class Tegrastats:
-    """Runs NVIDIA's tool beside the agent and keeps its latest line.
+    """NVIDIA's tool, run beside the agent from the first reading on; its latest line counts.
 
     Args:
         command: the tool's name or path.
@@ -105,25 +105,18 @@ class Tegrastats:
     """
 
     def __init__(self, command: str, *, every_s: float) -> None:
+        self._command = command
+        self._every_s = every_s
         self._lock = threading.Lock()
         self._latest: tuple[float, Readings] | None = None
         self._process: subprocess.Popen[str] | None = None
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - named by the device's owner in the settings
-                [command, "--interval", str(round(every_s * 1000))],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                stdin=subprocess.DEVNULL,
-                text=True,
-                errors="replace",
-            )
-        except OSError as exc:
-            logger.warning("heat.tegrastats: %s cannot be run (%s); nothing is limited", command, exc.strerror)
-            return
-        threading.Thread(target=self._listen, name="tegrastats", daemon=True).start()
+        self._started = False
 
     def __call__(self) -> Readings:
         """Return the latest readings; empty ones where the tool is not there, died, or fell silent."""
+        if not self._started:
+            self._started = True
+            self._start()
         with self._lock:
             latest = self._latest
         return latest[1] if latest is not None and time.monotonic() - latest[0] < STALE_S else Readings()
@@ -135,21 +128,36 @@ class Tegrastats:
             self._process.wait()
             self._process = None
 
-    def _listen(self) -> None:
-        process: Any = self._process
-        for line in process.stdout:
-            readings = parse_tegrastats(line)
-            with self._lock:
-                self._latest = (time.monotonic(), readings)
+    def _start(self) -> None:
+        try:
+            process = self._process = subprocess.Popen(  # noqa: S603 - named by the device's owner in the settings
+                [self._command, "--interval", str(round(self._every_s * 1000))],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                errors="replace",
+            )
+        except OSError as exc:
+            logger.warning("heat.tegrastats: %s cannot be run (%s); nothing is limited", self._command, exc.strerror)
+            return
+        threading.Thread(target=self._listen, args=(process,), name="tegrastats", daemon=True).start()
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        with process.stdout or nullcontext(()) as lines:
+            for line in lines:
+                readings = parse_tegrastats(line)
+                with self._lock:
+                    self._latest = (time.monotonic(), readings)
 
 
-def open_governor(settings: HeatSettings) -> tuple[Governor, Callable[[], None]]:
-    """Return the governor that the settings ask for, and what ends it."""
+def open_governor(settings: HeatSettings) -> Governor:
+    """Return the governor that the settings ask for; nothing is read or run before its first use."""
     match settings.source:
         case "sysfs":
-            return Governor(settings, lambda: read_sysfs(settings.root)), lambda: None
+            return Governor(settings, lambda: read_sysfs(settings.root))
         case "tegrastats":
             tool = Tegrastats(settings.tegrastats, every_s=settings.every_s)
-            return Governor(settings, tool), tool.close
+            return Governor(settings, tool, close=tool.close)
         case "off":
-            return Governor(settings, Readings), lambda: None
+            return Governor(settings, Readings)

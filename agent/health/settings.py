@@ -8,10 +8,10 @@ from typing import Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from agent.contract.strict import Strict
+from agent.contract.strict import Section
 
 
-class MetricsSettings(Strict):
+class MetricsSettings(Section):
     """Figures for Prometheus, at /metrics."""
 
     host: str = Field(
@@ -20,7 +20,7 @@ class MetricsSettings(Strict):
     port: int | None = Field(default=None, ge=1, le=65535, description="For instance 9477; null: no metrics.")
 
 
-class HeatSettings(Strict):
+class HeatSettings(Section):
     """The governor: it slows the agent down before the device does so by itself, or goes out in flight.
 
     Hotter than `slow_above_c`, or drawing more than `slow_above_w`: at most `slow_fps`. Hotter than `stop_above_c`: no

@@ -139,6 +139,7 @@ def test_a_record_whose_frames_were_kept_replays_to_the_same_cracks(
         for name in ("a", "b")
     ]
     assert found[0] == found[1] != []
+    assert (tmp_path / "a" / "cracks.jsonl").read_bytes() == (tmp_path / "b" / "cracks.jsonl").read_bytes()
     assert (tmp_path / "a" / "frames" / "1.png").read_bytes() == (photos / "1.png").read_bytes()
 
 

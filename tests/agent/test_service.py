@@ -165,6 +165,6 @@ def test_no_password_reaches_the_log_systemd_or_the_record(config: Path) -> None
         agent.stop()
         told = agent.log + "".join(systemd.lines)
     written = b"".join(path.read_bytes() for path in (config.parent).rglob("flights/**/*") if path.is_file())
-    assert "pilot" in told
+    assert "camera crown: 127.0.0.1: cannot be connected to" in told
     for text in (told, written.decode(errors="replace")):
         assert "hunter" not in text

@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from agent import settings
+from agent.capture.settings import CameraSettings
 from agent.errors import ConfigError
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "configs" / "agent" / "device.yaml"
@@ -251,7 +252,7 @@ class TestDump:
     ) -> None:
         before = settings.Settings(
             mqtt=settings.MqttSettings(host="h", username=username, port=port),
-            cameras=(settings.CameraSettings(name="a", source=source, mm_per_px=scale),),
+            cameras=(CameraSettings(name="a", source=source, mm_per_px=scale),),
         )
         device.write_text(settings.dump(before), encoding="utf-8")
         assert settings.load(device) == before
