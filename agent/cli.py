@@ -193,6 +193,20 @@ def selftest(
 
 
 @app.command()
+def check(
+    config: Annotated[Path, typer.Option("--config", help="The device's settings, YAML.")],
+    as_json: JsonOut = False,
+) -> None:
+    """Say whether this device could start, and if not, what to fix."""
+    with _faults_told():
+        from agent.health.checks import examine
+
+        found = examine(config, os.environ)
+        typer.echo(json.dumps(found.as_json()) if as_json else found.as_text())
+        raise typer.Exit(found.exit_code)
+
+
+@app.command()
 def schema(
     topic: Annotated[str | None, typer.Argument(help="connection, info, state, mission or crack.")] = None,
 ) -> None:

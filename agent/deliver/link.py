@@ -7,7 +7,6 @@ and forgets the broker's ReceiveMaximum when it sends again after a reconnect.
 
 from __future__ import annotations
 
-import ssl
 import sys
 import threading
 from collections.abc import Callable
@@ -16,15 +15,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 from pydantic import SecretStr
 
-from agent.errors import ConfigError
+from agent.deliver.client import make_client
 
 if TYPE_CHECKING:  # the settings hold ours
     from agent.settings import MqttSettings
@@ -153,13 +152,7 @@ class Link:
         threading.Thread(target=self.close, name="mqtt-abandoned", daemon=True).start()
 
     def _make(self, mqtt: MqttSettings, password: SecretStr | None, client_id: str, will: Message) -> Client:
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            protocol=MQTTv5 if self._v5 else MQTTv311,
-            clean_session=None if self._v5 else False,
-            transport=mqtt.transport,
-        )
+        client = make_client(mqtt, password, client_id, keeps_session=True)
         client.suppress_exceptions = True
         client.max_inflight_messages = 0  # unlimited: the window is ours
         client.reconnect_delay_set(1, 30)
@@ -168,18 +161,6 @@ class Link:
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         client.on_message = self._on_message
-        if mqtt.transport == "websockets":
-            client.ws_set_options(path=mqtt.websocket_path)
-        if mqtt.username is not None or password is not None:
-            client.username_pw_set(mqtt.username, password.get_secret_value() if password else None)
-        if mqtt.tls.enabled:
-            files = (mqtt.tls.ca_file, mqtt.tls.cert_file, mqtt.tls.key_file)
-            ca_file, cert_file, key_file = (None if file is None else str(file) for file in files)
-            try:
-                client.tls_set(ca_certs=ca_file, certfile=cert_file, keyfile=key_file)
-            except (OSError, ssl.SSLError, ValueError) as exc:
-                named = ", ".join(str(file) for file in files if file) or "the system's list"
-                raise ConfigError(f"{named}: no usable certificates ({exc}); see mqtt.tls.ca_file") from exc
         properties = self._properties(will, PacketTypes.WILLMESSAGE)
         if properties is not None:
             properties.WillDelayInterval = WILL_DELAY_S
