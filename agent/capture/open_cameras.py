@@ -59,13 +59,14 @@ def open_cameras(
             feeds.append(FileFeed(camera.name, sources[camera.name]))
             refs.append(sources[camera.name].ref)
         else:
-            live = _camera(camera, capture)
+            live = make_camera(camera, capture)
             feeds.append(LiveFeed(camera.name, kind=camera.kind, camera=live, settings=capture, news=news))
             refs.append(SourceRef(name=camera.shown, fingerprint=hashlib.sha256(camera.shown.encode()).hexdigest()))
     return Cameras(feeds, settings=capture, news=news, scales=scales, pace=pace), tuple(refs)
 
 
-def _camera(camera: CameraSettings, capture: CaptureSettings) -> Camera:
+def make_camera(camera: CameraSettings, capture: CaptureSettings) -> Camera:
+    """Return a live camera, not opened; none of kind `files`."""
     first_frame_s, stall_s = capture.first_frame_s, capture.stall_s
     size_px = None if camera.width_px is None or camera.height_px is None else (camera.width_px, camera.height_px)
     place = camera.source.partition(":")[2]

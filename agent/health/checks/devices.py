@@ -25,7 +25,8 @@ def check(device: Device) -> Iterator[Finding]:
         names = ", ".join(f"/{node.relative_to(device.root)}" for node in refused[:SHOWN])
         more = f" and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
         groups = sorted({group for node in refused if (group := _group(node))})
-        fix = f"join {', '.join(groups) or 'their group'}; in the unit: SupplementaryGroups= and DeviceAllow=, see systemd/"
+        who = ", ".join(groups) or "their group"
+        fix = f"join {who}; in the unit: SupplementaryGroups= and DeviceAllow=, see systemd/jetson.conf"
         yield Finding("devices", "warn", f"refused to this user: {names}{more}", fix)
     else:
         yield Finding("devices", "ok", f"{len(nodes)} nodes of cameras and accelerators can be opened")

@@ -19,16 +19,15 @@ def check(device: Device) -> Iterator[Finding]:
     delivery = device.settings.delivery
     needed = {"record.dir": (device.settings.record.dir, 0), "delivery.dir": (delivery.dir, delivery.max_mb)}
     for setting, (folder, wanted_mb) in needed.items():
-        try:
-            check_writable(folder, setting)
-        except OutputError as exc:
-            fix = "the service's own folder is /var/lib/crackscout; relative paths begin there"
-            yield Finding("disk", "fail", str(exc), fix)
-        else:
-            yield _room(folder, setting, wanted_mb + delivery.min_free_mb)
+        yield _folder(folder, setting, wanted_mb + delivery.min_free_mb)
 
 
-def _room(folder: Path, setting: str, wanted_mb: int) -> Finding:
+def _folder(folder: Path, setting: str, wanted_mb: int) -> Finding:
+    try:
+        check_writable(folder, setting)
+    except OutputError as exc:
+        fix = "the service's own folder is /var/lib/crackscout; relative paths begin there"
+        return Finding("disk", "fail", str(exc), fix)
     free_mb = shutil.disk_usage(folder).free // 1_000_000
     if free_mb < wanted_mb:
         text = f"{folder} ({setting}): {free_mb} MB free, and up to {wanted_mb} MB may be wanted"

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from agent.health.checks.finding import Device, Finding
-
-HOT_C: Final = 85.0  # boards throttle from here on
+from agent.health.readings import read_sysfs
 
 
 def check(device: Device) -> Iterator[Finding]:
     """See the module."""
-    zones: dict[str, float] = {}
-    for folder in sorted(device.path("/sys/class/thermal").glob("thermal_zone*")):
-        try:
-            zones[(folder / "type").read_text().strip()] = int((folder / "temp").read_text()) / 1000
-        except (OSError, ValueError):  # a zone that is switched off answers with an error
-            continue
+    readings = read_sysfs(device.path("/sys"))
+    zones = readings.temperatures_c
     if not zones:
-        yield Finding("thermal", "ok", "no thermal zones to read")
+        yield Finding("thermal", "ok", "no thermal zones to read: the frame rate will not follow the heat")
         return
     hottest = max(zones, key=lambda name: zones[name])
-    text = f"{zones[hottest]:.0f} °C at {hottest}, the hottest of {len(zones)}"
-    if zones[hottest] >= HOT_C:
-        yield Finding("thermal", "warn", text, "let it cool: the board throttles, and frames are dropped")
+    power = "" if readings.board_w is None else f"; {readings.board_w:.1f} W"
+    text = f"{zones[hottest]:.0f} °C at {hottest}, the hottest of {len(zones)}{power}"
+    slow_c = device.settings.heat.slow_above_c
+    if zones[hottest] >= slow_c:
+        yield Finding(
+            "thermal", "warn", f"{text}: frames are left out from {slow_c:.0f} °C on", "let it cool; see heat"
+        )
     else:
         yield Finding("thermal", "ok", text)

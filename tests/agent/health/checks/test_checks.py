@@ -63,7 +63,7 @@ def test_settings_that_do_not_fit_are_told_one_by_one_and_exit_2(config: Path) -
     assert "2 to fix" in done.stdout
 
 
-def test_an_altered_bundle_and_a_camera_that_is_not_there_fail(config: Path, tmp_path: Path) -> None:
+def test_an_altered_bundle_and_a_camera_that_is_not_there_fail(config: Path) -> None:
     settings = json.loads(config.read_text())
     settings |= {"bundle": "/nowhere", "cameras": [{"name": "crown", "source": "/nowhere"}]}
     config.write_text(json.dumps(settings))
@@ -93,6 +93,21 @@ def test_no_camera_is_a_failure_and_one_without_a_scale_a_warning(tiny_bundle_fo
     assert verdicts(cameras_check.check(device())) == [("cameras", "fail")]
     one = device(cameras=[{"name": "a", "source": str(tiny_bundle_folder / "golden")}])
     assert verdicts(cameras_check.check(one)) == [("cameras", "ok"), ("cameras", "warn")]
+
+
+def test_live_cameras_must_give_a_picture() -> None:
+    cameras = [
+        {"name": "drawn", "source": "rendered://tunnel?seconds=1"},
+        {"name": "gone", "source": "rtsp://pilot:hunter2@127.0.0.1:9/main", "mm_per_px": 1},
+        {"name": "unplugged", "source": "/dev/video97", "mm_per_px": 1},
+    ]
+    drawn, gone, unplugged = cameras_check.check(device(cameras=cameras))
+    assert (drawn.verdict, "gives 1" in drawn.text) == ("ok", True)
+    for lost, name in ((gone, "gone: 127.0.0.1"), (unplugged, "/dev/video97")):
+        assert lost.verdict == "fail"
+        assert name in lost.text
+        assert lost.fix
+        assert "hunter2" not in lost.as_text()
 
 
 def test_folders_that_cannot_be_written_fail_and_little_room_warns(tmp_path: Path) -> None:
@@ -128,7 +143,7 @@ def test_the_hottest_zone_counts_and_one_that_is_off_is_left_out(tmp_path: Path,
         (folder / "temp").write_text(text)
     (finding,) = thermal.check(device(tmp_path))
     assert finding.verdict == verdict
-    assert finding.text == f"{milli_c / 1000:.0f} °C at gpu-thermal, the hottest of 2"
+    assert finding.text.startswith(f"{milli_c / 1000:.0f} °C at gpu, the hottest of 2")
 
 
 def test_nodes_that_are_refused_are_named_with_what_to_do(tmp_path: Path) -> None:
