@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
 
 from agent.contract.arrays import Bool, Float32
 from agent.contract.frame import UNKNOWN_SCALE, Scale
+
+Pattern: TypeAlias = Literal["single", "branched", "map"]
+NORMAL_90: Final = 1.645  # half a 90 % interval in standard deviations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,6 +36,11 @@ class Crack:
     orientation_deg: float | None  # length-weighted axial mean, [0, 180), 0 = along x, counter-clockwise as seen
     confidence: float  # mean probability over its pixels, [0, 1]
     not_gradable_reason: str | None = None  # why the picture does not tell the width; masks are often too wide
+    width_lo_px: float | None = None  # lower end of the 90 % interval of width_px; None where not gradable
+    width_hi_px: float | None = None  # its upper end
+    branch_points: int = 0  # where three or more branches meet
+    pattern: Pattern = "single"
+    scale_error: float = 0.0  # standard error of the scale, as a share of it
     scale: Scale = UNKNOWN_SCALE
 
     @property
@@ -49,6 +59,16 @@ class Crack:
         return self._in_mm(self.width_px)
 
     @property
+    def width_lo_mm(self) -> float | None:
+        """Lower end of the 90 % interval of `width_mm`, the scale's own error included; None where unknown."""
+        return self._end_mm(self.width_lo_px)
+
+    @property
+    def width_hi_mm(self) -> float | None:
+        """Upper end of the 90 % interval of `width_mm`; None where unknown."""
+        return self._end_mm(self.width_hi_px)
+
+    @property
     def width_p50_mm(self) -> float | None:
         """Median width; None where unknown."""
         return self._in_mm(self.width_p50_px)
@@ -63,6 +83,13 @@ class Crack:
         """Area of the crack's pixels; None where the scale is unknown."""
         mm_per_px = self.scale.mm_per_px
         return None if mm_per_px is None else self.area_px * mm_per_px**2
+
+    def _end_mm(self, end_px: float | None) -> float | None:
+        if end_px is None or not self.width_px:
+            return None
+        apart = math.log(max(end_px, 1e-6) / self.width_px)
+        both = math.copysign(math.hypot(apart, NORMAL_90 * self.scale_error), apart)
+        return self._in_mm(self.width_px * math.exp(both))
 
     def _in_mm(self, px: float | None) -> float | None:
         mm_per_px = self.scale.mm_per_px

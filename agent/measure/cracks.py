@@ -14,9 +14,11 @@ from agent.contract.frame import UNKNOWN_SCALE, Scale
 from agent.measure.components import Components, find_components
 from agent.measure.graph import Skeleton, distance_to_outside, trace
 from agent.measure.length import branch_lengths, branch_of, step_lengths
+from agent.measure.pattern import layouts
+from agent.measure.profiles import Lines
 from agent.measure.settings import MeasureSettings
 from agent.measure.skeleton import guo_hall, neighbour_table, subset_table
-from agent.measure.width import Lines, Widths, measure_widths
+from agent.measure.width import Widths, measure_widths
 
 
 def measure_cracks(
@@ -96,6 +98,8 @@ def _enlarged(crack: Crack, factor: int, reason: str, scale: Scale) -> Crack:
         width_px=None,
         width_p50_px=None,
         width_max_px=None,
+        width_lo_px=None,
+        width_hi_px=None,
         area_px=crack.area_px * factor**2,
         not_gradable_reason=reason,
         scale=scale,
@@ -130,7 +134,8 @@ def _away_from_nodes(skeleton: Skeleton) -> Bool:
     usable = np.ones(len(index), np.bool_)
     for node in (skeleton.starts[:-1], skeleton.starts[1:] - 1):
         position = skeleton.points[node]
-        reach = np.where(skeleton.degree[position] == 2, 0, skeleton.radius[position])[branch]
+        radius, degree = skeleton.radius[position], skeleton.degree[position]
+        reach = np.select([degree == 2, degree > 2], [0, 1.5 * radius + 2], radius)[branch]
         usable &= np.abs(index - node[branch]) >= reach
     return usable
 
@@ -152,6 +157,7 @@ def _cracks(
         (found.pixels // found.stride - 1) * (found.stride - 2) + found.pixels % found.stride - 1
     ]
     confidence = np.bincount(found.label, value, minlength=len(found)) / found.area / 255
+    layout = layouts(skeleton, crack_of_branch, len(found))
     branches: list[list[Branch]] = [[] for _ in range(len(found))]
     xy, width = lines.xy.astype(np.float32), widths.width_px.astype(np.float32)
     for crack, start, end in zip(
@@ -165,6 +171,7 @@ def _cracks(
         mine = np.concatenate([branch.width_px for branch in branches[one]])
         known = mine[~np.isnan(mine)]
         p50, p95, most = np.percentile(known, (50, 95, 100)).tolist() if len(known) else (None, None, None)
+        low, high = widths.interval_px[one] or (None, None)
         x, y, box_width, box_height = found.bbox_xywh[one].tolist()
         cracks.append(
             Crack(
@@ -179,6 +186,11 @@ def _cracks(
                 orientation_deg=orientation[one],
                 confidence=float(confidence[one]),
                 not_gradable_reason=widths.reasons[one],
+                width_lo_px=low,
+                width_hi_px=high,
+                branch_points=layout[one].branch_points,
+                pattern=layout[one].pattern,
+                scale_error=settings.scale_error,
                 scale=scale,
             )
         )

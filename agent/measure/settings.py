@@ -28,8 +28,11 @@ class MeasureSettings(Strict):
     min_contrast: float = Field(
         default=0.08, ge=0, le=1, description="Cracks less dark than this against the surface get no width."
     )
-    max_depth_error: float = Field(
-        default=0.05, gt=0, le=1, description="Cracks whose darkness is known less well than this share get no width."
+    max_interval: float = Field(
+        default=0.6,
+        gt=0,
+        le=10,
+        description="Cracks of which the 90 % interval of the width is wider than this share of it get no width.",
     )
     darkness: float | None = Field(
         default=None,
@@ -37,6 +40,9 @@ class MeasureSettings(Strict):
         le=1,
         description="Darkness of cracks against the surface, where it is known: widths are then told from it, below "
         "the blur too. Unset, each crack's darkness is told from the picture.",
+    )
+    scale_error: float = Field(
+        default=0.0, ge=0, le=0.5, description="Standard error of mm per px, as a share: it widens intervals in mm."
     )
     max_crack_px: int = Field(
         default=1_000_000,

@@ -164,7 +164,7 @@ def test_wrong_input_is_refused(frame_hw: tuple[int, int], threshold: float, mes
 
 
 @pytest.mark.parametrize(
-    "value", [{"min_length_px": -1}, {"gap_px": 33}, {"max_depth_error": 0}, {"darkness": 1.5}, {"min_lenght_px": 3}]
+    "value", [{"min_length_px": -1}, {"gap_px": 33}, {"max_interval": 0}, {"darkness": 1.5}, {"min_lenght_px": 3}]
 )
 def test_settings_out_of_range_or_misspelt_are_refused(value: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(value))):
