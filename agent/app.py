@@ -46,6 +46,7 @@ from agent.record import FlightRecorder, read_flight
 from agent.record.rows import NAMESPACE
 from agent.report import ReportWriter, report_again
 from agent.settings import Settings
+from agent.severity import grading
 from agent.simulate.flight import render_flight
 from agent.simulate.scene import SceneSettings
 from agent.simulate.write import write_flight
@@ -286,6 +287,7 @@ class _Run:
             "scale": options.mm_per_px,
             "detect": settings["detect"],
             "measure": settings["measure"],
+            "severity": settings["severity"],
         }
         if stream.replayed is not None and _how_flown(stream.replayed) == how:
             return stream.replayed.mission_id
@@ -324,7 +326,10 @@ class _Run:
         return Pipeline(
             finder=detector,
             backend=self.backend,
-            measure=partial(measure_cracks, threshold=self._segmenter_threshold, settings=self.settings.measure),
+            measure=grading(
+                partial(measure_cracks, threshold=self._segmenter_threshold, settings=self.settings.measure),
+                self.settings.severity,
+            ),
             record=recorder,
             listeners=listeners,
             mission_id=mission_id,

@@ -221,6 +221,15 @@ def schema(
         typer.echo(json.dumps(schemas if topic is None else schemas[topic], indent=2))
 
 
+@app.command()
+def standards() -> None:
+    """List the standards that cracks can be graded by: values, clauses, and whether they were checked."""
+    with _faults_told():
+        from agent.severity.standard import listing
+
+        typer.echo(listing(), nl=False)
+
+
 @app.command("print-config")
 def print_config(config: Config = None) -> None:
     """Print the settings as they are resolved, each with its meaning."""

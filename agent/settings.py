@@ -40,6 +40,7 @@ from agent.health.settings import HeatSettings, MetricsSettings
 from agent.infer.backend import RuntimeName
 from agent.measure.settings import MeasureSettings
 from agent.record.settings import RecordSettings
+from agent.severity.settings import SeveritySettings
 from agent.strict_yaml import Keys, Place, dotted
 
 ENVIRONMENT_PREFIX: Final = "CRACKSCOUT_"
@@ -160,6 +161,7 @@ class Settings(Section):
     heat: HeatSettings = HeatSettings()
     detect: DetectSettings = DetectSettings()
     measure: MeasureSettings = MeasureSettings()
+    severity: SeveritySettings = SeveritySettings()
     record: RecordSettings = RecordSettings()
     mqtt: MqttSettings = MqttSettings()
     delivery: DeliverySettings = DeliverySettings()

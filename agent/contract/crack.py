@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 from agent.contract.arrays import Bool, Float32
 from agent.contract.frame import UNKNOWN_SCALE, Scale
+from agent.contract.reports import Severity
 
 Pattern: TypeAlias = Literal["single", "branched", "map"]
 NORMAL_90: Final = 1.645  # half a 90 % interval in standard deviations
@@ -19,6 +20,21 @@ class Branch:
 
     line_xy_px: Float32  # (K, 2), K >= 1, in the frame, pixel centres at integers
     width_px: Float32  # (K,) width at each point; NaN where it could not be measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grade:
+    """What a standard says of a crack."""
+
+    severity: Severity  # the common rank
+    standard: str | None = None  # id, revision of its table, category
+    name: str | None = None  # of the class
+    clause: str | None = None
+    p: float | None = None  # probability of the class, given the width's interval
+    reason: str | None = None  # why it is ungraded although a standard was asked for
+
+
+UNGRADED: Final = Grade(severity="ungraded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,6 +57,7 @@ class Crack:
     branch_points: int = 0  # where three or more branches meet
     pattern: Pattern = "single"
     scale_error: float = 0.0  # standard error of the scale, as a share of it
+    grade: Grade = UNGRADED
     scale: Scale = UNKNOWN_SCALE
 
     @property

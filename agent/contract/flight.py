@@ -133,6 +133,13 @@ class CrackRow(Strict):
     kind: Literal["crack", "joint", "cable", "shadow", "stain", "print"]
     confidence: Annotated[float, Field(ge=0, le=1)]
     severity: Severity
+    severity_standard: str | None = Field(default=None, description="Id, revision of its table, category.")
+    severity_class: str | None = None
+    severity_clause: str | None = None
+    severity_p: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="Probability of the class, given the interval of the width."
+    )
+    severity_reason: str | None = Field(default=None, description="Why it is ungraded although a standard was given.")
     gradable: bool
     not_gradable_reason: str | None
     bbox_x: Count
@@ -141,14 +148,20 @@ class CrackRow(Strict):
     bbox_h: Count
     length_px: Px
     width_px: Px | None
+    width_lo_px: Px | None = Field(default=None, description="Lower end of the 90 % interval of width_px.")
+    width_hi_px: Px | None = Field(default=None, description="Upper end of the 90 % interval of width_px.")
     width_p50_px: Px | None
     width_max_px: Px | None
     area_px: Count
     orientation_deg: float | None
+    branch_points: Count | None = Field(default=None, description="Where three or more branches meet.")
+    pattern: Literal["single", "branched", "map"] | None = None
     scale_mm_px: float | None
     scale_source: ScaleSource
     length_mm: Px | None
     width_mm: Px | None
+    width_lo_mm: Px | None = Field(default=None, description="Lower end of the 90 % interval of width_mm.")
+    width_hi_mm: Px | None = Field(default=None, description="Upper end; both hold the scale's own error.")
     width_p50_mm: Px | None
     width_max_mm: Px | None
     area_mm2: Px | None

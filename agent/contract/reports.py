@@ -134,7 +134,8 @@ class CrackReport(Stamped):
     severity_standard: str | None = None
     severity_class: str | None = None
     severity_clause: str | None = None
-    severity_p: Unit | None = None
+    severity_p: Unit | None = Field(default=None, description="Of severity_class, given the interval of the width.")
+    severity_reason: str | None = Field(default=None, description="Why it is ungraded although a standard was given.")
     gradable: bool
     not_gradable_reason: str | None
     review: Literal["confirmed", "rejected", "unsure"] | None = None
@@ -150,6 +151,9 @@ class CrackReport(Stamped):
     area_mm2: Positive | None
     orientation_deg: float | None = Field(description="[0, 180), 0 = along x, counter-clockwise as seen.")
     width_px: Positive | None
+    width_lo_px: Positive | None = Field(default=None, description="Lower end of the 90 % interval of width_px.")
+    width_hi_px: Positive | None = Field(default=None, description="Upper end of the 90 % interval of width_px.")
+    branch_points: Annotated[int, Field(ge=0)] | None = None
     length_px: Positive
     scale_mm_px: Positive | None
     scale_source: ScaleSource

@@ -58,8 +58,8 @@ def snapped(inner_px: Float64) -> Float64:
 def darkness_quantiles(profiles: Float64, inner_px: Float64, crack: NDArray[np.intp]) -> Float64:
     """Return the 5, 50 and 95 % quantiles of each stretch's darkness, (M, 3), given all that its frame shows.
 
-    Beforehand every ratio of two darknesses and of two blurs is as likely as any other. A frame has one blur and a crack one
-    darkness, more or less, so that the stretches that tell them help those that do not.
+    Beforehand every ratio of two darknesses and of two blurs is as likely as any other. A frame has one blur and a
+    crack one darkness, more or less, so that the stretches that tell them help those that do not.
 
     Args:
         profiles: (M, SAMPLES) mean profiles of stretches of cracks, as in `depth_likelihood`.
@@ -160,7 +160,7 @@ class _Grid:
 
 @lru_cache(maxsize=1)
 def _grid() -> _Grid:
-    width = 0.4 * WIDTH_RATIO ** np.arange(96)  # to 41 samples
+    width = np.asarray(0.4 * WIDTH_RATIO ** np.arange(96), np.float64)  # to 41 samples
     first = math.ceil(math.log(0.12) / math.log(BLUR_RATIO))
     blur = BLUR_RATIO ** np.arange(first, math.floor(math.log(26) / math.log(BLUR_RATIO)) + 1)
     weight = np.full(HALF + 1, 2.0)

@@ -14,7 +14,7 @@ from agent.contract.frame import UNKNOWN_SCALE, Scale
 from agent.measure.components import Components, find_components
 from agent.measure.graph import Skeleton, distance_to_outside, trace
 from agent.measure.length import branch_lengths, branch_of, step_lengths
-from agent.measure.pattern import layouts
+from agent.measure.pattern import branch_points, pattern
 from agent.measure.profiles import Lines
 from agent.measure.settings import MeasureSettings
 from agent.measure.skeleton import guo_hall, neighbour_table, subset_table
@@ -157,7 +157,7 @@ def _cracks(
         (found.pixels // found.stride - 1) * (found.stride - 2) + found.pixels % found.stride - 1
     ]
     confidence = np.bincount(found.label, value, minlength=len(found)) / found.area / 255
-    layout = layouts(skeleton, crack_of_branch, len(found))
+    meeting = branch_points(skeleton, crack_of_branch, len(found))
     branches: list[list[Branch]] = [[] for _ in range(len(found))]
     xy, width = lines.xy.astype(np.float32), widths.width_px.astype(np.float32)
     for crack, start, end in zip(
@@ -171,12 +171,13 @@ def _cracks(
         mine = np.concatenate([branch.width_px for branch in branches[one]])
         known = mine[~np.isnan(mine)]
         p50, p95, most = np.percentile(known, (50, 95, 100)).tolist() if len(known) else (None, None, None)
+        mask = found.mask(one)
         low, high = widths.interval_px[one] or (None, None)
         x, y, box_width, box_height = found.bbox_xywh[one].tolist()
         cracks.append(
             Crack(
                 bbox_xywh_px=(x, y, box_width, box_height),
-                mask=found.mask(one),
+                mask=mask,
                 branches=tuple(branches[one]),
                 length_px=float(total[one]),
                 width_px=p95,
@@ -188,8 +189,8 @@ def _cracks(
                 not_gradable_reason=widths.reasons[one],
                 width_lo_px=low,
                 width_hi_px=high,
-                branch_points=layout[one].branch_points,
-                pattern=layout[one].pattern,
+                branch_points=meeting[one],
+                pattern=pattern(meeting[one], mask),
                 scale_error=settings.scale_error,
                 scale=scale,
             )

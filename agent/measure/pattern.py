@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from agent.contract.arrays import Int32
+from agent.contract.arrays import Bool, Int32
 from agent.contract.crack import Pattern
 from agent.measure.graph import Skeleton
 
 SHORT_POINTS: Final = 4  # junctions no farther apart are one: thinning splits a crossing into two forks
-MAP_CELLS: Final = 3  # closed cells that make a crack a network; one or two are an island or a hole in the mask
+MAP_CELLS: Final = 3  # closed cells that make a crack a network
+CELL_PX: Final = 400  # area from which on a hole in the mask is a cell and not an island between two edges
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """Of one crack."""
+def pattern(branch_points: int, mask: Bool) -> Pattern:
+    """Return `map` from MAP_CELLS closed cells on, else `branched` where branches meet, else `single`.
 
-    branch_points: int  # where three or more branches meet
-    cells: int  # areas that the lines close in
-
-    @property
-    def pattern(self) -> Pattern:
-        """`map` from MAP_CELLS closed cells on, else `branched` where branches meet, else `single`."""
-        if self.cells >= MAP_CELLS:
-            return "map"
-        return "branched" if self.branch_points else "single"
+    Args:
+        branch_points: of the crack.
+        mask: (height, width) of its box.
+    """
+    if branch_points >= MAP_CELLS and _cells(mask) >= MAP_CELLS:
+        return "map"
+    return "branched" if branch_points else "single"
 
 
-def layouts(skeleton: Skeleton, crack_of_branch: Int32, cracks: int) -> list[Layout]:
-    """Return the layout of each crack.
+def branch_points(skeleton: Skeleton, crack_of_branch: Int32, cracks: int) -> list[int]:
+    """Count for each crack where three or more branches meet.
 
     Args:
         skeleton: of the frame.
@@ -40,31 +39,28 @@ def layouts(skeleton: Skeleton, crack_of_branch: Int32, cracks: int) -> list[Lay
     """
     first, last = skeleton.points[skeleton.starts[:-1]], skeleton.points[skeleton.starts[1:] - 1]
     nodes, ends = np.unique(np.concatenate([first, last]), return_inverse=True)
-    first, last = ends[: len(first)], ends[len(first) :]
+    one, other = ends[: len(first)], ends[len(first) :]
     owner = np.zeros(len(nodes), np.intp)
-    owner[first], owner[last] = crack_of_branch, crack_of_branch
+    owner[one], owner[other] = crack_of_branch, crack_of_branch
     junction = skeleton.degree[nodes] > 2
-    piece = _joined(len(nodes), first, last)
-    short = (np.diff(skeleton.starts) <= SHORT_POINTS) & junction[first] & junction[last]
-    cluster = _joined(len(nodes), first[short], last[short])
-    single = np.diff(skeleton.starts) == 1  # a lone pixel is a branch from itself to itself, and closes in nothing
-    edges = np.bincount(crack_of_branch[~single], minlength=cracks)
-    vertices = np.bincount(owner, minlength=cracks)
-    pieces = np.bincount(owner[np.unique(piece)], minlength=cracks)
-    crossings = np.bincount(owner[np.unique(cluster[junction])], minlength=cracks)
-    cells = np.maximum(edges - vertices + pieces, 0)  # Euler
-    return [
-        Layout(branch_points=points, cells=count)
-        for points, count in zip(crossings.tolist(), cells.tolist(), strict=True)
-    ]
+    short = (np.diff(skeleton.starts) <= SHORT_POINTS) & junction[one] & junction[other]
+    cluster = _joined(len(nodes), one[short], other[short])
+    counts: list[int] = np.bincount(owner[np.unique(cluster[junction])], minlength=cracks).tolist()
+    return counts
 
 
-def _joined(count: int, one: Int32, other: Int32) -> Int32:
+def _cells(mask: Bool) -> int:
+    """Count the holes of a mask that are large enough."""
+    outside = np.pad(~mask, 1, constant_values=True).astype(np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(outside, connectivity=4)
+    return int(np.count_nonzero(stats[2:, cv2.CC_STAT_AREA] >= CELL_PX))  # 0 is the mask, 1 what lies round it
+
+
+def _joined(count: int, one: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.intp]:
     """Name each node by the first of those that it is joined to."""
-    root = np.arange(count, dtype=np.int32)
+    root = np.arange(count)
     while True:
-        low = np.minimum(root[one], root[other])
-        before = root.copy()
+        low, before = np.minimum(root[one], root[other]), root.copy()
         np.minimum.at(root, one, low)
         np.minimum.at(root, other, low)
         root = root[root]

@@ -55,8 +55,8 @@ def read_profiles(image_rgb: UInt8, lines: Lines, points: Int64, inner: Float32,
     normal = _normals(lines)[points].astype(np.float32)
     centre = smoothed(lines.xy, lines.starts)[points].astype(np.float32)  # thinning wobbles
     deficit, level = _across(image_rgb, centre, normal, inner, SAMPLES, settings.flank_px)
-    step = 2 * inner / (SAMPLES - 1)
-    own = _windowed(lines.radius[points], lines, points, settings.window_px) + MARGIN_PX
+    step = (2 * inner / (SAMPLES - 1)).astype(np.float32)
+    own = _windowed(lines.radius[points].astype(np.float64), lines, points, settings.window_px) + MARGIN_PX
     return Profiles(
         deficit=_aligned(deficit, lines, points, settings.window_px, step),
         loss_px=_windowed(_integral(deficit, inner, own), lines, points, settings.window_px),

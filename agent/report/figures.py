@@ -45,6 +45,22 @@ def width(crack: CrackRow) -> str:
     return mark + _mm_or_px(crack.width_mm, crack.width_px)
 
 
+def interval(crack: CrackRow) -> str:
+    """Return the ends of the 90 % interval of the width, in the width's unit, or nothing."""
+    low, high = (crack.width_lo_mm, crack.width_hi_mm)
+    if crack.width_mm is None:
+        low, high = (crack.width_lo_px, crack.width_hi_px)
+    return "" if low is None or high is None else f"{number(low)} to {number(high)}"
+
+
+def grade(crack: CrackRow) -> str:
+    """Return the class and how sure it is, or nothing."""
+    if crack.severity_class is None:
+        return ""
+    sure = "" if crack.severity_p is None else f" ({crack.severity_p:.0%})"
+    return f"{crack.severity_class}{sure}"
+
+
 def length(crack: CrackRow) -> str:
     """Return the length in mm, or in px where the scale is unknown."""
     return _mm_or_px(crack.length_mm, crack.length_px)

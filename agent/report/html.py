@@ -17,6 +17,7 @@ from agent.record.layout import partial
 from agent.report import figures
 from agent.report.pictures import Picture, Shelf
 from agent.report.summary import MOST_ROWS, Summary
+from agent.severity.standard import ADVICE, Category, Standard, all_standards
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -45,6 +46,7 @@ def write_html(record: FlightRecord, path: Path, *, cards: Shelf, crops: Shelf) 
         header=record.header,
         summary=summary,
         settings=list(_flat(record.header.settings)),
+        cited=_cited(record.header.settings),
         thresholds=[(key, value) for key, value in _flat(record.header.settings) if "threshold" in key],
         rows=rows,
         left_out=summary.header.cracks - len(rows),
@@ -75,7 +77,13 @@ def _environment() -> jinja2.Environment:
         finalize=_shown,
     )
     environment.globals.update(
-        width=figures.width, length=figures.length, short_id=figures.short_id, number=figures.number, uri=_uri
+        width=figures.width,
+        interval=figures.interval,
+        grade=figures.grade,
+        length=figures.length,
+        short_id=figures.short_id,
+        number=figures.number,
+        uri=_uri,
     )
     return environment
 
@@ -86,6 +94,16 @@ def _shown(value: object) -> object:
 
 def _uri(picture: Picture) -> Markup:
     return Markup(picture.uri)  # noqa: S704 - base64
+
+
+def _cited(settings: Mapping[str, Any]) -> tuple[Standard, Category, str] | None:
+    """Return the standard and category that the run graded by, if these tables still have them, and the advice."""
+    chosen = settings.get("severity") or {}
+    known = all_standards().get(chosen.get("standard") or "")
+    if known is None:
+        return None
+    category = known.categories.get(chosen.get("category") or next(iter(known.categories)))
+    return None if category is None else (known, category, ADVICE[category.checked])
 
 
 def _flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:

@@ -175,7 +175,8 @@ def _label(picture: UInt8, view: View, worst_first: Sequence[Marked], pen: _Pen)
     labels = []
     for marked, own in list(zip(worst_first, cells, strict=True))[:MOST_LABELS]:
         crack = marked.crack
-        text = f"{figures.short_id(crack)}  W {figures.width(crack)}  L {figures.length(crack)}"
+        ends = f" ({figures.interval(crack)})" if figures.interval(crack) else ""
+        text = f"{figures.short_id(crack)}  W {figures.width(crack)}{ends}  L {figures.length(crack)}"
         wide, high = pen.width_of(text) + 2 * pen.height, 2 * pen.height
         if spot := room.take(own.astype(bool), width_px=wide, height_px=high):
             labels.append(_Label(spot, wide, high, cell, text, figures.SEVERITY_RGB[crack.severity]))

@@ -73,6 +73,8 @@ class Summary:
     severities: Counter[Severity] = field(default_factory=Counter)
     length_mm: float = 0.0  # of the cracks whose scale is known
     length_px: float = 0.0  # of the others
+    seen_mm2: float = 0.0  # of the pictures whose scale is known; what two of them show counts twice
+    ungraded: Counter[str] = field(default_factory=Counter)  # why, although a standard was given
     cracks_without_scale: int = 0
     frames_without_scale: int = 0
     frames_with_cracks: int = 0
@@ -126,12 +128,18 @@ class Summary:
         in_m = [f"{number(self.length_mm / 1000)} m"] if self.length_mm else []
         return [*in_m, f"{number(self.length_px)} px"] if self.length_px or not in_m else in_m
 
+    @property
+    def density(self) -> str | None:
+        """Length of cracks per area of the pictures whose scale is known; None where it is not."""
+        return f"{number(self.length_mm / 1e3 / (self.seen_mm2 / 1e6))} m/m²" if self.seen_mm2 else None
+
     def _each(self, record: FlightRecord) -> Iterator[tuple[FrameRow, CrackRow]]:
         for frame, cracks in record.sightings():
             if frame.status == "skipped":
                 self._skip(frame)
                 continue
             self.frames_without_scale += frame.scale_mm_px is None
+            self.seen_mm2 += frame.width * frame.height * (frame.scale_mm_px or 0) ** 2
             self.frames_with_cracks += bool(cracks)
             light = [_light(crack) for crack in cracks]
             if frame.index in self.wanted:
@@ -151,6 +159,8 @@ class Summary:
             self.length_px += crack.length_px
         else:
             self.length_mm += crack.length_mm
+        if crack.severity_reason is not None:
+            _count_reason(self.ungraded, crack.severity_reason)
         if not crack.gradable:
             _count_reason(self.not_gradable, crack.not_gradable_reason)
 

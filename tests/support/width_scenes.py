@@ -115,7 +115,7 @@ def _true_width(crack: CrackShape, coverage: Float32) -> float:
         [np.square(points - (u, v)).sum(axis=1).argmin() for u, v in zip(x.tolist(), y.tolist(), strict=True)], np.intp
     )
     area = np.bincount(nearest, coverage[y, x], minlength=len(points))
-    inside = ((points >= 0) & (points <= np.array(coverage.shape[::-1]) - 1)).all(axis=1)
+    inside = np.all((points >= 0) & (points <= np.array(coverage.shape[::-1]) - 1), axis=1)
     widths = []
     for one in range(len(lines)):
         mine = area[branch == one]

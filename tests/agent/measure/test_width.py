@@ -110,7 +110,10 @@ def quantiles(depth: float, width: float, blur: float) -> Float64:
     """Of the darkness of one stretch, with 0.2 % noise."""
     inner = snapped(np.array([width / 2 + 5]))
     noise = np.random.default_rng(1).normal(0, 0.002, SAMPLES)
-    return darkness_quantiles(np.array([profile(depth, width, blur, inner[0])]) + noise, inner, np.array([0]))[0]
+    found: Float64 = darkness_quantiles(
+        np.array([profile(depth, width, blur, inner[0])]) + noise, inner, np.array([0])
+    )[0]
+    return found
 
 
 @pytest.mark.parametrize(("depth", "width", "blur"), [(0.3, 6.0, 1.0), (0.6, 8.0, 0.8), (0.2, 5.0, 0.7), (0.5, 40, 3)])

@@ -1,0 +1,33 @@
+"""Which standard cracks are graded by."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from agent.contract.strict import Strict
+from agent.severity.standard import standard
+
+
+class SeveritySettings(Strict):
+    """By which standard cracks are graded; `crack-agent standards` lists them with their values and sources."""
+
+    standard: str | None = Field(
+        default=None, description="aci-224r, en-1992-1-1, aashto-mbei, astm-d6433, ...; null: cracks stay ungraded."
+    )
+    category: str | None = Field(
+        default=None, description="The standard's exposure, member or pavement; null where it has one only."
+    )
+
+    @model_validator(mode="after")
+    def _category_is_the_standards(self) -> Self:
+        if self.standard is None:
+            if self.category is not None:
+                raise ValueError(f"category={self.category!r} needs a standard")
+            return self
+        categories = standard(self.standard).categories
+        if self.category is None and len(categories) > 1:
+            raise ValueError(f"{self.standard} needs a category; there are {', '.join(categories)}")
+        if self.category is not None and self.category not in categories:
+            raise ValueError(f"{self.category!r} is no category of {self.standard}; there are {', '.join(categories)}")
+        return self
