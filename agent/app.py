@@ -414,6 +414,7 @@ def _how_flown(header: FlightHeader) -> dict[str, Any] | None:
         "scale": None,
         "detect": header.settings.get("detect"),
         "measure": header.settings.get("measure"),
+        "severity": header.settings.get("severity"),
     }
 
 
