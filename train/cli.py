@@ -111,6 +111,40 @@ def evaluate(
         Console(width=None if sys.stdout.isatty() else 150).print(render(found))
 
 
+@app.command()
+def table(
+    paper: Annotated[str, typer.Argument(help="A folder of configs/train/papers, or a path to one like it.")],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small networks and few steps: the order of rows in kind.")
+    ] = False,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs of each row.")] = 1,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of the data sets, instead of the rows' own.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where the runs go; runs/tables/PAPER if not given.")
+    ] = None,
+) -> None:
+    """Train the rows of a paper's table and print ours beside the paper's; what is trained already is kept."""
+    with _faults_told():
+        from rich.console import Console
+
+        from train import tables
+
+        folder = Path(paper) if Path(paper).is_dir() else Path("configs/train/papers") / paper
+        place = out or Path("runs/tables") / folder.name
+
+        def told(line: str) -> None:
+            typer.echo(line, err=True)
+
+        found, results = tables.run_table(folder, place, quick=quick, seeds=seeds, data=data, told=told)
+        stem = place / ("quick" if quick else "whole")
+        tables.save_csv(found, results, stem.with_suffix(".csv"))
+        tables.save_picture(found, results, stem.with_suffix(".png"))
+        Console(width=None if sys.stdout.isatty() else 200).print(tables.drawn(found, results))
+        typer.echo(f"{stem}.csv  {stem}.png")
+
+
 @app.command("check-data")
 def check_data(
     folder: Annotated[Path, typer.Argument(help="With images/ and masks/, or with crack/ and clean/.")],

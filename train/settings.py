@@ -140,8 +140,19 @@ class Named(Strict):
 
 
 class Optimiser(Strict):
-    """AdamW on one cycle of the learning rate."""
+    """How weights are changed; by default AdamW (arXiv:1711.05101) on one cycle of the rate (arXiv:1708.07120)."""
 
+    kind: Literal["adamw", "adam", "sgd"] = "adamw"
+    schedule: Literal["one_cycle", "constant", "steps", "plateau"] = Field(
+        default="one_cycle",
+        description="Of the learning rate. plateau: lowered when the validation score stands still.",
+    )
+    momentum: Share = Field(default=0.9, description="sgd.")
+    milestones: tuple[PositiveInt, ...] = Field(
+        default=(), description="steps: epochs before which the rate is lowered."
+    )
+    factor: float = Field(default=0.1, gt=0, lt=1, description="steps and plateau: what the rate is multiplied by.")
+    patience: PositiveInt = Field(default=10, description="plateau: epochs without a better score.")
     learning_rate: float = Field(default=3e-3, gt=0, le=1)
     weight_decay: float = Field(default=1e-4, ge=0)
     batch: PositiveInt = Field(default=8, description="Crops in a step, those of all processes together.")
@@ -152,8 +163,16 @@ class Optimiser(Strict):
     epochs: PositiveInt = 10
     steps_per_epoch: PositiveInt = 500
     warmup: Share = Field(default=0.15, description="Share of the run in which the learning rate rises.")
-    clip_norm: float = Field(default=5.0, gt=0)
+    clip_norm: float | None = Field(default=5.0, gt=0, description="Of the gradient; null: not clipped.")
     ema: float = Field(default=0.995, ge=0, lt=1, description="Decay of the averaged weights, which are what counts.")
+
+    @model_validator(mode="after")
+    def _steps_have_milestones(self) -> Self:
+        if (self.schedule == "steps") != bool(self.milestones):
+            raise ValueError(f"schedule={self.schedule} and milestones={list(self.milestones)} do not go together")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones={list(self.milestones)} must rise")
+        return self
 
 
 class Compute(Strict):

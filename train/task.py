@@ -15,6 +15,7 @@ from train.data.crops import Batch
 from train.data.sources import Sides, SourceFacts
 from train.models.variance import without_variance_head
 from train.objectives import Moment, build_network, build_objective
+from train.optimisers import configured
 from train.settings import Settings
 from train.validation import Validation
 
@@ -90,22 +91,8 @@ class CrackTask(lightning.LightningModule):
         self._epoch_loss.clear()
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - lightning's own union
-        """AdamW on one cycle (Smith and Topin, arXiv:1708.07120); biases and norms do not decay."""
-        chosen = self._settings.optimiser
-        learnt = [p for p in self.parameters() if p.requires_grad]  # the network's, then its objective's own
-        plain = [p for p in learnt if p.ndim < 2]
-        decayed = [p for p in learnt if p.ndim >= 2]
-        optimiser = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": chosen.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=chosen.learning_rate,
-        )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser,
-            max_lr=chosen.learning_rate,
-            total_steps=chosen.epochs * chosen.steps_per_epoch,
-            pct_start=chosen.warmup,
-        )
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        """See `train.optimisers`: the network's weights, then the objective's own."""
+        return configured(self.parameters(), self._settings.optimiser)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let the checkpoint say what it is."""

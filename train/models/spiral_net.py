@@ -7,8 +7,8 @@ d to 1, and gives one map of its input's size. Modules follow one another, each 
 the first with the image; a 1 x 1 convolution makes logits of all the maps.
 
 How its inputs tile: without padding n pixels become (n - 1) / 2 and come back as 2 n + 1, so an extent returns whole
-from depth 7 only if it is a multiple of 128 less one, as the paper's 255. The networks here take multiples of 128, from
-256: they leave the last row and column out, and give these the answer of their neighbours.
+from depth 7 only if it is a multiple of 128 less one, as the paper's 255. The networks here take multiples of 128:
+they leave the last row and column out, and give these the answer of their neighbours; 128 itself is widened to 256.
 
 The paper prints parameters in units of 2^20: 39.7 for Spiral-Net's 41,625,942, 22.4 for the U-Net's 23,531,074. These
 counts leave no room for a bias beside batch normalisation, nor for a head of the U-Net: its last decoder answers, of
@@ -72,7 +72,7 @@ class SpiralNet(nn.Module):
         """
         maps = self.maps(image)
         logits: Tensor = self.head(_fed(maps, self.connection))
-        return _whole(logits)
+        return _whole(logits, image)
 
     def maps(self, image: Tensor) -> list[Tensor]:
         """Return each module's map, (N, 1, H - 1, W - 1), >= 0: figure 3."""
@@ -117,7 +117,7 @@ class VanillaUNet(nn.Module):
         x = self.decoders[-1](skips.pop())
         for decoder, skip in zip(reversed(self.decoders[:-1]), reversed(skips), strict=True):
             x = decoder(torch.cat([x, skip], dim=1))
-        return _whole(x)
+        return _whole(x, image)
 
 
 def _hourglass(inputs: int, depth: int, width: float) -> nn.Sequential:
@@ -155,15 +155,18 @@ def _fed(maps: list[Tensor], connection: Connection) -> Tensor:
 def _closing(image: Tensor, stride: int) -> Tensor:
     """Leave out the last row and column, so that the deepest level gives back the extent it was given."""
     height, width = image.shape[-2:]
-    if height % stride or width % stride or min(height, width) < 2 * stride:
-        raise ValueError(f"a picture of {width}x{height} px does not fit: both extents must be multiples of {stride}, "
-                         f"from {2 * stride}")  # fmt: skip
+    if height % stride or width % stride:
+        raise ValueError(f"a picture of {width}x{height} px does not fit: both extents must be multiples of {stride}")
+    below, right = max(0, 2 * stride - height), max(0, 2 * stride - width)
+    if below or right:  # the deepest level would have nothing to look at
+        image = F.pad(image, (0, right, 0, below), mode="replicate")
     return image[..., :-1, :-1]
 
 
-def _whole(logits: Tensor) -> Tensor:
-    """Give the row and column that were left out the answer of their neighbours."""
-    return F.pad(logits, (0, 1, 0, 1), mode="replicate")
+def _whole(logits: Tensor, like: Tensor) -> Tensor:
+    """Give the row and column that were left out the answer of their neighbours; take off what was added."""
+    height, width = like.shape[-2:]
+    return F.pad(logits, (0, 1, 0, 1), mode="replicate")[..., :height, :width]
 
 
 def _receptive_field(depths: Sequence[int]) -> int:

@@ -105,8 +105,14 @@ def test_spiral_nets_maps_are_as_many_as_its_modules_and_never_negative() -> Non
     assert all(m.shape == (1, 1, 255, 255) and float(m.min()) >= 0 for m in maps)
 
 
+def test_spiral_net_widens_a_picture_that_its_deepest_module_could_not_see() -> None:
+    net, image = SpiralNet(width=1 / 8).eval(), torch.rand(1, 3, 128, 256)
+    with torch.no_grad():
+        assert torch.equal(net(image), net(F.pad(image, (0, 0, 0, 128), mode="replicate"))[..., :128, :])
+
+
 def test_spiral_net_asks_for_an_extent_that_comes_back_whole() -> None:
-    with pytest.raises(ValueError, match="200x256 px does not fit: both extents must be multiples of 128, from 256"):
+    with pytest.raises(ValueError, match="200x256 px does not fit: both extents must be multiples of 128"):
         SpiralNet(width=1 / 8)(torch.rand(1, 3, 256, 200))
 
 

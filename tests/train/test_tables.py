@@ -1,0 +1,208 @@
+"""The papers' tables: every row's file can be trained, and a table is trained, scored and printed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rich.console import Console
+
+from agent.errors import ConfigError
+from tests.support.commands import crack
+from train.fit import RUN_NAME, fit
+from train.settings import load
+from train.tables import drawn, read_table, run_table, save_csv, save_picture
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "train"
+PAPERS = CONFIGS / "papers"
+ROWS = sorted(path for path in PAPERS.glob("*/*.yaml") if path.name != "table.yaml")
+TABLES = sorted(path.parent for path in PAPERS.glob("*/table.yaml"))
+# by network: narrow enough for a step in a test
+NARROW = {
+    "spiral_net": "model.options={width: 0.0625}",
+    "vanilla_unet": "model.options={width: 0.0625}",
+    "hed": "model.options={width: 0.0625}",
+    "revised_unet": "model.options={channels: 4, levels: 3}",
+}
+
+
+def tiny(path: Path, photos: Path, out: Path) -> list[str]:
+    """Return what makes a step of a row affordable; what it says of loss, optimiser and data stays."""
+    raw = yaml.safe_load(path.read_text())
+    gate = raw["task"] == "gate"
+    crop = 256 if raw["model"]["name"] in {"spiral_net", "vanilla_unet"} else 64
+    epochs = 2 if raw["loss"]["name"] == "gagl" else 1
+    return [
+        f"data.root={photos}",
+        f"data.sources.0.folder={'classes' if gate else 'pairs'}",
+        *(
+            ["data.sources.0.crack=[crack]", "data.sources.0.clean=[clean]", "gate={tile_px: 64, downscale: 1}"]
+            if gate
+            else []
+        ),
+        *(["loss.options={burn_in_epochs: 1}"] if epochs == 2 else []),
+        f"data.crop_px={crop}",
+        f"optimiser.batch={2 if not gate else 4}",
+        f"optimiser.epochs={epochs}",
+        "optimiser.steps_per_epoch=1",
+        NARROW[raw["model"]["name"]] if not gate else "model.options.backbone=convnet",
+        f"out={out}",
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_settings_file_loads(path: Path) -> None:
+    if path.name == "table.yaml":
+        read_table(path.parent)
+    else:
+        assert load(path).name
+
+
+@pytest.mark.parametrize("path", ROWS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_step_of_every_row_can_be_taken(path: Path, photos: Path, tmp_path: Path) -> None:
+    assert path.read_text().startswith("# ")
+    assert f"crack-train fit configs/train/papers/{path.parent.name}/{path.name}" in path.read_text()
+    assert fit(load(path, tiny(path, photos, tmp_path / "run"))).epochs >= 1
+
+
+@pytest.mark.parametrize("folder", TABLES, ids=lambda folder: folder.name)
+def test_every_row_of_a_table_loads_as_quick_changes_it(folder: Path) -> None:
+    table = read_table(folder)
+    quick = [row for row in table.rows if row.quick]
+    assert len(quick) >= 2
+    for row in table.rows:
+        assert set(row.paper) <= set(table.metrics)
+        assert all(0 <= value <= 1 for value in row.paper.values())
+    for row in quick:
+        assert load(folder / row.config, table.quick).optimiser.steps_per_epoch <= 300
+    assert {row.config for row in table.rows} == {path.name for path in ROWS if path.parent == folder}
+
+
+@pytest.fixture
+def small_table(photos: Path, tmp_path: Path) -> Path:
+    """Two rows of tiny runs, one of them not for --quick."""
+    folder = tmp_path / "papers" / "small"
+    folder.mkdir(parents=True)
+    for name, loss in (("a", "cross_entropy"), ("b", "dice")):
+        raw = yaml.safe_load((PAPERS / "adaptive_wce" / "xie.yaml").read_text())
+        raw |= {"name": name, "model": {"name": "revised_unet", "options": {"channels": 4, "levels": 3}}}
+        raw["loss"] = {"name": loss, "options": {}}
+        raw["data"] |= {"root": str(photos), "crop_px": 64}
+        raw["data"]["sources"][0] |= {"name": "pairs", "folder": "pairs"}
+        raw["optimiser"] |= {"epochs": 3, "steps_per_epoch": 2, "batch": 2}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(raw))
+    (folder / "table.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "title": "Small",
+                "source": "nobody, table 0",
+                "note": "made up",
+                "metrics": {"strict.ods": "ODS, strict"},
+                "quick": ["optimiser.steps_per_epoch=1"],
+                "quick_epochs": 1,
+                "rows": [
+                    {"label": "cross-entropy", "config": "a.yaml", "paper": {"strict.ods": 0.5}},
+                    {"label": "dice", "config": "b.yaml", "epochs": 2, "paper": {}, "quick": False},
+                ],
+            }
+        )
+    )
+    return folder
+
+
+def test_a_table_trains_each_row_once_per_seed_and_keeps_what_is_there(small_table: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    table, results = run_table(small_table, tmp_path / "out", seeds=2, told=told.append)
+    assert [result.row.label for result in results] == ["cross-entropy", "dice"]
+    assert [len(result.values["strict.ods"]) for result in results] == [2, 2]
+    assert [result.epochs for result in results] == [3, 2]
+    assert len(told) == 4
+    assert all(
+        result.parameters > 0 and result.multiply_adds > 0 and result.frames_per_second > 0 for result in results
+    )
+    records = sorted((tmp_path / "out").glob(f"*/{RUN_NAME}"))
+    before = [path.stat().st_mtime_ns for path in records]
+    _, again = run_table(small_table, tmp_path / "out", seeds=2)
+    assert [path.stat().st_mtime_ns for path in records] == before
+    assert [result.values for result in again] == [result.values for result in results]
+
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(drawn(table, results))
+    text = console.export_text()
+    assert "0.5000" in text
+    assert "nobody, table 0" in text
+    save_csv(table, results, tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open(newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    assert [line["row"] for line in lines] == ["cross-entropy", "dice"]
+    values = results[0].values["strict.ods"]
+    assert float(lines[0]["strict.ods mean"]) == pytest.approx(sum(values) / 2, abs=1e-6)
+    assert lines[1]["strict.ods paper"] == ""
+    save_picture(table, results, tmp_path / "t.png")
+    assert (tmp_path / "t.png").stat().st_size > 2000
+
+
+def test_quick_leaves_rows_out_and_shortens_the_others(small_table: Path, tmp_path: Path) -> None:
+    _, results = run_table(small_table, tmp_path / "out", quick=True)
+    assert [(result.row.label, result.epochs) for result in results] == [("cross-entropy", 1)]
+    (record,) = (tmp_path / "out").glob(f"*/{RUN_NAME}")
+    assert json.loads(record.read_text())["settings"]["optimiser"]["steps_per_epoch"] == 1
+
+
+def test_the_multiply_adds_of_a_convolution_are_counted_by_hand(small_table: Path, tmp_path: Path) -> None:
+    """First stage of the revised U-Net at 4 channels, 3 levels, on 64 x 64 px: against a sum over its layers."""
+    _, (result,) = run_table(small_table, tmp_path / "out", quick=True)
+
+    def conv(inputs: int, outputs: int, edge: int, kernel: int = 9) -> int:
+        return inputs * outputs * kernel * edge**2
+
+    down = conv(3, 4, 64) + conv(4, 4, 64) + conv(4, 8, 32) + conv(8, 8, 32) + conv(8, 16, 16) + conv(16, 16, 16)
+    # a transposed convolution of 2 x 2 px, stride 2, writes each of its results once
+    up = conv(16, 8, 32, 1) + conv(16, 8, 32) + conv(8, 8, 32) + conv(8, 4, 64, 1) + conv(8, 4, 64) + conv(4, 4, 64)
+    assert result.multiply_adds == down + up + conv(4, 1, 64, 1)
+
+
+def test_a_folder_with_another_run_is_not_taken_for_this_one(small_table: Path, tmp_path: Path) -> None:
+    run_table(small_table, tmp_path / "out", quick=True)
+    config = small_table / "a.yaml"
+    config.write_text(config.read_text().replace("batch: 2", "batch: 1"))
+    with pytest.raises(ConfigError, match="holds a run with other settings"):
+        run_table(small_table, tmp_path / "out", quick=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"rows": []}, "rows"),
+        ({"colour": "red"}, "colour"),
+        ({"metrics": {"strict.beauty": "?"}}, "'strict.beauty' is none"),
+        ({"rows": [{"label": "x", "config": "absent.yaml", "paper": {}}]}, "absent.yaml: not beside it"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_told(
+    small_table: Path, tmp_path: Path, change: dict[str, Any], fault: str
+) -> None:
+    file = small_table / "table.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **change}))
+    with pytest.raises(ConfigError, match=fault):
+        run_table(small_table, tmp_path / "out", quick=True)
+
+
+def test_the_command_prints_the_table_and_says_where_it_is(small_table: Path, tmp_path: Path) -> None:
+    done = crack("crack-train", "table", small_table, "--quick", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "ODS, strict: ours" in done.stdout
+    assert (tmp_path / "out" / "quick.csv").is_file()
+    assert "cross-entropy, seed 0" in done.stderr
+
+
+def test_an_unknown_table_is_told_which_there_are(small_table: Path) -> None:
+    shutil.copytree(small_table, small_table.parent / "other")
+    with pytest.raises(ConfigError, match="there are other, small in"):
+        read_table(small_table.parent / "third")

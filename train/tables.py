@@ -1,0 +1,367 @@
+"""A paper's table, repeated: its rows are trained, scored with its own metric, and printed beside what it prints.
+
+A table is a folder of `configs/train/papers`: one settings file per row, and `table.yaml`, which names the rows, the
+metric and the paper's figures. A row is trained once per seed into a folder of its own; a row that is there already is
+not trained again. Figures are those of the last weights on the pictures that were held back: nothing is chosen by them.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, PositiveInt, ValidationError
+from rich.table import Table as Drawn
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from agent import strict_yaml
+from agent.contract.arrays import Bool, UInt8
+from agent.contract.strict import Strict
+from agent.errors import ConfigError, InputError
+from train.checkpoint import load_checkpoint
+from train.data.crops import Part, gate_view, to_tensor
+from train.data.sources import open_sources
+from train.evaluate import Patch, Sample, evaluate_gate, evaluate_segmentation
+from train.fit import LAST, RUN_NAME, fit
+from train.losses.gagl import fga_pgd
+from train.metrics.classification import pgd_error_rate
+from train.metrics.pixels import STRICT, flex, tolerance
+from train.models.gate import PatchNet
+from train.settings import Settings, load
+from train.validation import segment
+
+TABLE_FILE: Final = "table.yaml"
+TIMED: Final = 5  # pictures for the frames per second
+
+
+class Row(Strict):
+    """One row of a paper's table."""
+
+    label: str
+    config: str = Field(description="A settings file beside table.yaml.")
+    epochs: PositiveInt | None = Field(default=None, description="Where rows differ in it alone; None is the file's.")
+    paper: dict[str, float] = Field(description="What the paper prints, by our metric's name, as a share of 1.")
+    quick: bool = Field(default=True, description="Whether --quick trains it.")
+
+
+class PaperTable(Strict):
+    """`table.yaml`."""
+
+    title: str
+    source: str = Field(description="Paper and number of the table.")
+    note: str = Field(description="What keeps our figures from being the paper's.")
+    metrics: dict[str, str] = Field(min_length=1, description="Our metric's name -> the paper's, with its definition.")
+    quick: tuple[str, ...] = Field(description="Settings that --quick changes in every row: section.key=value.")
+    quick_epochs: PositiveInt | None = Field(default=None, description="Of every row under --quick.")
+    rows: tuple[Row, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of a row, over the seeds."""
+
+    row: Row
+    values: dict[str, list[float]]  # metric -> one value per seed
+    epochs: int
+    seconds: float  # of training, mean over the seeds
+    parameters: int
+    multiply_adds: int  # of one picture
+    frames_per_second: float  # on this machine, whole pictures
+
+
+def read_table(folder: Path) -> PaperTable:
+    """Read `table.yaml` and check that every row's settings file is there.
+
+    Raises:
+        ConfigError: no such table, or one that does not fit.
+    """
+    path = folder / TABLE_FILE
+    if not path.is_file():
+        known = sorted(p.parent.name for p in folder.parent.glob(f"*/{TABLE_FILE}"))
+        raise ConfigError(f"{path}: no such table; there are {', '.join(known) or 'none'} in {folder.parent}")
+    file = strict_yaml.read(path)
+    faults = [f"line {place.line}: {fault}" for place, fault in file.faults]
+    try:
+        table = PaperTable.model_validate(file.values)
+    except ValidationError as exc:
+        faults += [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in exc.errors()]
+        raise ConfigError(f"{path}: {'; '.join(faults)}") from exc
+    faults += [f"{row.config}: not beside it" for row in table.rows if not (folder / row.config).is_file()]
+    if faults:
+        raise ConfigError(f"{path}: {'; '.join(faults)}")
+    return table
+
+
+def run_table(
+    folder: Path,
+    out: Path,
+    *,
+    quick: bool = False,
+    seeds: int = 1,
+    data: Path | None = None,
+    told: Callable[[str], None] = lambda _: None,
+) -> tuple[PaperTable, list[Result]]:
+    """Train and judge every row.
+
+    Args:
+        folder: with table.yaml.
+        out: where the runs go, one folder per row and seed.
+        quick: with `quick` and `quick_epochs` of the table, and its quick rows alone.
+        seeds: how many runs of each row, from seed 0.
+        data: in place of the rows' data.root.
+        told: is told what is being trained.
+
+    Raises:
+        CrackscoutError: see `train.fit.fit`.
+    """
+    table = read_table(folder)
+    results = []
+    for row in (row for row in table.rows if row.quick or not quick):
+        runs = []
+        for seed in range(seeds):
+            settings = _settings(folder, table, row, out, quick=quick, seed=seed, data=data)
+            told(f"{row.label}, seed {seed}: {settings.optimiser.epochs} epochs into {settings.folder}")
+            runs.append((settings, _trained(settings)))
+        results.append(_judged(row, table, runs))
+    return table, results
+
+
+def _settings(
+    folder: Path, table: PaperTable, row: Row, out: Path, *, quick: bool, seed: int, data: Path | None
+) -> Settings:
+    epochs = (table.quick_epochs if quick else None) or row.epochs
+    name = f"{Path(row.config).stem}-{row.epochs or 'as-it-is'}-{'quick' if quick else 'whole'}-{seed}"
+    overrides = [
+        *(table.quick if quick else ()),
+        *([f"optimiser.epochs={epochs}"] if epochs else []),
+        *([f"data.root={json.dumps(str(data))}"] if data else []),
+        f"seed={seed}",
+        f"out={json.dumps(str(out / name))}",
+    ]
+    return load(folder / row.config, overrides)
+
+
+def _trained(settings: Settings) -> float:
+    """Train, or find it done; return the seconds it took."""
+    record = settings.folder / RUN_NAME
+    if record.exists():
+        content = json.loads(record.read_text(encoding="utf-8"))
+        if Settings.model_validate(content["settings"]) != settings:
+            raise ConfigError(f"{settings.folder}: holds a run with other settings; remove it, or name another --out")
+        if "result" in content:
+            return float(content["result"]["seconds"])
+    return fit(settings, resume=record.exists()).seconds
+
+
+def _judged(row: Row, table: PaperTable, runs: Sequence[tuple[Settings, float]]) -> Result:
+    values: dict[str, list[float]] = {name: [] for name in table.metrics}
+    for settings, _ in runs:
+        net, passport = load_checkpoint(settings.folder / LAST)
+        judged = judge_held_back(net, settings)
+        for name, found in values.items():
+            if name not in judged.figures:
+                raise ConfigError(f"metrics: {name!r} is none; there are {', '.join(judged.figures)}")
+            value = judged.figures[name]
+            if value is not None:
+                found.append(value)
+    return Result(
+        row=row,
+        values=values,
+        epochs=runs[0][0].optimiser.epochs,
+        seconds=statistics.mean(seconds for _, seconds in runs),
+        parameters=passport.parameters,
+        multiply_adds=_multiply_adds(net, judged.extent_hw, passport.stride_px),
+        frames_per_second=judged.frames_per_second,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A network on the pictures that its run held back."""
+
+    figures: dict[str, float | None]
+    extent_hw: tuple[int, int]  # of the first picture, as the network is given it
+    frames_per_second: float
+
+
+def judge_held_back(net: nn.Module, settings: Settings) -> Judged:
+    """Judge a network in eval mode, on the CPU, on its run's real validation pictures, at threshold 0.5.
+
+    Raises:
+        ConfigError: the run held no photos back.
+    """
+    parts = [part for part in open_sources(settings).validation if part.indices and part.source.real]
+    if not parts:
+        raise ConfigError("data.sources: a table needs photos that are held back (validation above 0)")
+    first = parts[0].source.load(parts[0].indices[0]).image_rgb
+    if settings.task == "gate":
+        return _judged_gate(net, settings, parts, first)
+    stride = int(net.stride_px)  # type: ignore[arg-type]
+
+    def predict(image: UInt8) -> UInt8:
+        return segment(net, image, stride_px=stride, device=torch.device("cpu"))
+
+    matchings = (STRICT, flex(2), tolerance(2), tolerance(5))
+    found = evaluate_segmentation(predict, _samples(parts), threshold=0.5, matchings=matchings, resamples=0)
+    figures = {metric.name: metric.value for metric in found.metrics}
+    return Judged(figures=figures, extent_hw=first.shape[:2], frames_per_second=_rate(lambda: predict(first)))
+
+
+def _judged_gate(net: nn.Module, settings: Settings, parts: Sequence[Part], first: UInt8) -> Judged:
+    patches, kept = _patches(parts), []
+    gate = cast("PatchNet", net)
+
+    def ask(image: UInt8) -> float:
+        with torch.no_grad():
+            found = gate.answers(to_tensor(gate_view(image, settings.gate)[None]))
+        kept.append(found.features[0])
+        return float((found.logits[0, 1] - found.logits[0, 0]).double().sigmoid())
+
+    rate = _rate(lambda: ask(first))
+    kept.clear()
+    found = evaluate_gate(ask, patches, threshold=0.5, resamples=0)
+    figures = {metric.name: metric.value for metric in found.metrics}
+    if not found.failures:
+        labels = torch.tensor([int(patch.crack) for patch in patches])
+        figures["gate.pgd_error_rate"] = _pgd_error_rate(torch.stack(kept), labels, gate)
+    view = gate_view(first, settings.gate)
+    return Judged(figures=figures, extent_hw=view.shape[:2], frames_per_second=rate)
+
+
+def _pgd_error_rate(features: Tensor, labels: Tensor, gate: PatchNet) -> float | None:
+    """Return the error after PGD-20 on features; gamma and epsilon in units of their root mean square."""
+    scale = float(features.square().mean().sqrt())
+
+    def attack(of: Tensor, true: Tensor) -> Tensor:
+        return fga_pgd(of, true, gate.head, step_size=0.1 * scale, radius=2.1 * scale, steps=20).features
+
+    def classify(attacked: Tensor) -> NDArray[np.int64]:
+        with torch.no_grad():
+            return np.asarray(gate.head(attacked).argmax(1))
+
+    return pgd_error_rate(features, labels, attack=attack, classify=classify)
+
+
+def _samples(parts: Sequence[Part]) -> list[Sample]:
+    def loader(part: Part, index: int) -> Callable[[], tuple[UInt8, Bool | None]]:
+        def load_pair() -> tuple[UInt8, Bool | None]:
+            picture = part.source.load(index)
+            return picture.image_rgb, picture.mask
+
+        return load_pair
+
+    return [Sample(name=part.source.label(i), load=loader(part, i)) for part in parts for i in part.indices]
+
+
+def _patches(parts: Sequence[Part]) -> list[Patch]:
+    def loader(part: Part, index: int) -> Callable[[], UInt8]:
+        return lambda: part.source.load(index).image_rgb
+
+    found = []
+    for part in parts:
+        for i in part.indices:
+            try:
+                cracked = part.source.load(i).cracked
+            except InputError:
+                cracked = False  # met again, and counted, when it is judged
+            found.append(Patch(name=part.source.label(i), crack=cracked, load=loader(part, i)))
+    return found
+
+
+def _rate(once: Callable[[], object]) -> float:
+    once()
+    start = time.perf_counter()
+    for _ in range(TIMED):
+        once()
+    return TIMED / (time.perf_counter() - start)
+
+
+def _multiply_adds(net: nn.Module, extent: tuple[int, int], stride: int) -> int:
+    """Return the multiply-adds of a picture of this extent, rounded up to the stride."""
+    height, width = (-(-edge // stride) * stride for edge in extent)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(torch.zeros(1, 3, height, width))
+    return int(counter.get_total_flops()) // 2
+
+
+def drawn(table: PaperTable, results: Sequence[Result]) -> Drawn:
+    """Return the table for a terminal: ours beside the paper's."""
+    shown = Drawn(title=f"{table.title} ({table.source})", caption=table.note)
+    shown.add_column("row")
+    for metric in table.metrics.values():
+        shown.add_column(f"{metric}: ours")
+        shown.add_column("paper")
+    for column in ("epochs", "seconds", "parameters", "multiply-adds", "GFLOP", "frames/s"):
+        shown.add_column(column, justify="right")
+    for result in results:
+        cells = [result.row.label]
+        for name in table.metrics:
+            printed = result.row.paper.get(name)
+            cells += [_with_spread(result.values[name]), "-" if printed is None else f"{printed:.4f}"]
+        shown.add_row(
+            *cells,
+            str(result.epochs),
+            f"{result.seconds:.0f}",
+            f"{result.parameters:,}",
+            f"{result.multiply_adds / 1e9:.2f} G",
+            f"{2 * result.multiply_adds / 1e9:.2f}",
+            f"{result.frames_per_second:.1f}",
+        )
+    return shown
+
+
+def _with_spread(values: Sequence[float]) -> str:
+    if not values:
+        return "none"
+    spread = f" ({statistics.stdev(values):.4f})" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.4f}{spread}"
+
+
+def save_csv(table: PaperTable, results: Sequence[Result], path: Path) -> None:
+    """Write a line per row: mean, standard deviation and number of seeds of each metric, and the paper's figure."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        of_metrics = [f"{name} {what}" for name in table.metrics for what in ("mean", "sd", "seeds", "paper")]
+        writer.writerow(["row", *of_metrics, "epochs", "seconds", "parameters", "multiply_adds", "frames_per_second"])
+        for result in results:
+            cells: list[object] = [result.row.label]
+            for name in table.metrics:
+                found = result.values[name]
+                mean = f"{statistics.mean(found):.6f}" if found else ""
+                deviation = f"{statistics.stdev(found):.6f}" if len(found) > 1 else ""
+                cells += [mean, deviation, len(found), result.row.paper.get(name, "")]
+            cells += [result.epochs, f"{result.seconds:.1f}", result.parameters, result.multiply_adds]
+            writer.writerow([*cells, f"{result.frames_per_second:.2f}"])
+
+
+def save_picture(table: PaperTable, results: Sequence[Result], path: Path) -> None:
+    """Draw a bar per row and metric with a dot per seed, and the paper's figure as a line."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - heavy, and for this alone
+
+    figure = Figure(figsize=(5.2 * len(table.metrics) + 1.5, 0.55 * len(results) + 1.8), layout="constrained")
+    axes = figure.subplots(1, len(table.metrics), sharey=True, squeeze=False)[0]
+    labels = [result.row.label for result in results]
+    for ax, (name, told) in zip(axes, table.metrics.items(), strict=True):
+        for place, result in enumerate(results):
+            found = result.values[name]
+            if found:
+                ax.barh(place, statistics.mean(found), color="#7a9ec2", height=0.6)
+                ax.plot(found, [place] * len(found), "o", color="#1f3b57", markersize=4)
+            if name in result.row.paper:
+                ax.plot([result.row.paper[name]] * 2, [place - 0.38, place + 0.38], color="#c0392b", linewidth=2.5)
+        ax.set_yticks(range(len(labels)), labels)
+        ax.set_title(told, fontsize=9)
+        ax.grid(axis="x", alpha=0.3)
+    axes[0].invert_yaxis()
+    figure.suptitle(f"{table.title}: bars and dots are ours, red lines the paper's", fontsize=10)
+    figure.savefig(path, dpi=110)
