@@ -385,7 +385,7 @@ class Delivery:
         if self._acks:
             self._write()
         resent = 0 if greeting.session_present else self._outbox.resend(self._limits.resend_window_s)
-        self._lanes.connected(self._outbox.last_seq())
+        self._lanes.connected(self._outbox.last_seq(), settle_s=self._limits.settle_s if resent else 0.0)
         self._greeting = greeting
         self._progress_at = time.monotonic()
         online = self._connection("online")
@@ -552,7 +552,7 @@ class Delivery:
             problem=self._problem,
             waiting=pending + in_hand + len(self._urgent) if self._mqtt.host else 0,
             pending=pending if self._mqtt.host else 0,
-            oldest_s=self._oldest_s,
+            oldest_s=self._oldest_s if pending else 0.0,
             committed=self._counts["committed"],
             acknowledged=self._counts["acknowledged"],
             superseded=self._counts["superseded"],

@@ -49,12 +49,12 @@ class Lanes:
         self._waits_for_token = False
         self._lanes: dict[Kind, _Lane] = {kind: _Lane() for kind in KINDS}
 
-    def connected(self, last_seq: int) -> None:
-        """Take what is there as backlog."""
+    def connected(self, last_seq: int, *, settle_s: float = 0.0) -> None:
+        """Take what is there as backlog, and let nothing leave for a while: its readers may have to come back too."""
         self._mark = last_seq
         self._connected_ms = time.time_ns() // 1_000_000
         for lane in self._lanes.values():
-            lane.paused_until = lane.pause_s = 0.0
+            lane.paused_until, lane.pause_s = time.monotonic() + settle_s, 0.0
         self.rewind()
 
     def added(self, rows: Sequence[Row]) -> None:

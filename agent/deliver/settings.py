@@ -30,6 +30,9 @@ class DeliverySettings(Strict):
         description="When the broker lost our session, what it acknowledged in this time is sent again, s: twice "
         "the interval at which it saves.",
     )
+    settle_s: float = Field(
+        default=5, ge=0, le=3600, description="Then reports wait this long for their readers to be back as well, s."
+    )
     backlog_per_s: int = Field(
         default=500, ge=1, le=100_000, description="Late reports are sent at no more than this rate, 1/s."
     )

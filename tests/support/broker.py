@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -34,18 +35,28 @@ class Broker:
         folder: for its configuration, and its database where `lines` ask for one.
         lines: of mosquitto.conf, besides the listener.
         anonymous: whether clients need no password.
+        namespace: of the network, in which it runs and listens at `host`.
     """
 
-    def __init__(self, folder: Path, *, lines: Sequence[str] = (), anonymous: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        lines: Sequence[str] = (),
+        anonymous: bool = True,
+        host: str = "127.0.0.1",
+        namespace: str | None = None,
+    ) -> None:
         found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
         if found is None:
             missing("no mosquitto on this machine")
-        self._program = found
+        self._words = [*(("ip", "netns", "exec", namespace) if namespace else ()), found]
+        self.host = host
         self._folder = folder
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
         config = [
-            f"listener {self.port} 127.0.0.1",
+            f"listener {self.port} {host}",
             f"allow_anonymous {str(anonymous).lower()}",
             "user root",  # without effect unless the tests run as root; else it could not read its files
             "log_dest stderr",
@@ -57,7 +68,7 @@ class Broker:
         """Start it, and wait until it listens."""
         with (self._folder / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._program, "-c", str(self._folder / "mosquitto.conf")], stderr=log, cwd=self._folder
+                [*self._words, "-c", str(self._folder / "mosquitto.conf")], stderr=log, cwd=self._folder
             )
         wait_until(self._listens, f"mosquitto does not listen: {self.log()}")
 
@@ -99,7 +110,7 @@ class Broker:
         assert self._process
         assert self._process.poll() is None, f"mosquitto ended: {self.log()}"
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+            return probe.connect_ex((self.host, self.port)) == 0
 
 
 @dataclass(frozen=True)
@@ -154,7 +165,8 @@ class Subscriber:
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Wait for messages that make it true."""
         with self._changed:
-            assert self._changed.wait_for(condition, PATIENCE_S), f"not received; got {self._messages}"
+            got = Counter(message.topic for message in self._messages)
+            assert self._changed.wait_for(condition, PATIENCE_S), f"not received; before there were {got}"
 
     def close(self) -> None:
         self._client.disconnect()
