@@ -21,11 +21,11 @@ demo: $(VENV)/.agent ## render a flight, run the agent on it, leave its report i
 dev: $(VENV)/.dev ## install what training, export and the checks need
 
 test: $(VENV)/.dev ## every test but the slow ones
-	.ci/system mosquitto
+	.ci/system mosquitto mosquitto-clients iproute2 openssl
 	$(BIN)/python -m pytest -m "not slow"
 
 test-agent: $(VENV)/.agent-dev ## the device's tests, without torch: make test-agent PYTHON=python3.10 VENV=.venv-3.10
-	.ci/system mosquitto
+	.ci/system mosquitto mosquitto-clients iproute2 openssl
 	$(BIN)/python -m pytest tests/agent -m "not slow"
 
 test-slow: $(VENV)/.dev ## the tests that train: minutes
@@ -48,6 +48,17 @@ layers: $(VENV)/.dev
 mutants: $(VENV)/.dev ## break each loss on purpose and see a test fail
 	$(BIN)/python -m tests.support.mutants
 
+test-faults: $(VENV)/.dev ## kills, outages, full disks, broken databases: the long form, about half an hour, with a table
+	.ci/system mosquitto mosquitto-clients iproute2 openssl
+	rm -f .faults.txt
+	CRACKSCOUT_FAULTS_LONG=1 CRACKSCOUT_FAULTS_TABLE="$(CURDIR)/.faults.txt" $(BIN)/python -m pytest \
+		tests/agent/deliver/test_faults.py tests/agent/deliver/test_mqtt.py tests/agent/deliver/test_commands.py; \
+		status=$$?; cat .faults.txt; exit $$status
+
+soak: $(VENV)/.dev ## half an hour of reports over a link that keeps failing
+	.ci/system mosquitto
+	$(BIN)/python -m tests.support.soak
+
 bench: $(VENV)/.dev ## speed, as ratios of one run
 	$(BIN)/python -m tests.bench
 
@@ -55,7 +66,7 @@ device-bundle: $(VENV)/.agent ## one folder from which a Jetson is installed wit
 	$(BIN)/python systemd/device_bundle.py --out device-bundle $(DEVICE_ARGS)
 
 test-service: $(VENV)/.dev ## boot the systemd unit in a container, kill it, hang it, take its password: minutes, needs root
-	.ci/system mosquitto systemd-container debootstrap
+	.ci/system mosquitto mosquitto-clients iproute2 openssl systemd-container debootstrap
 	$(BIN)/python -m tests.systemd.boot
 
 clean:

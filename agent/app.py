@@ -10,7 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,12 +22,14 @@ from agent import logs, progress
 from agent.about import version
 from agent.bundles import open_bundle
 from agent.capture import open_cameras, open_sources
+from agent.capture.cameras import Cameras
 from agent.capture.recorded import Recorded
 from agent.capture.source import Source
 from agent.contract.bundle import Bundle
 from agent.contract.flight import BundleUsed, FlightHeader, SourceRef
 from agent.contract.frame import Frame, Scale, SkippedFrame
-from agent.deliver import NullPublisher, Publisher, open_delivery
+from agent.control import Control
+from agent.deliver import Channel, NullPublisher, Publisher, open_delivery
 from agent.detect import Detector
 from agent.detect.memory import MEBIBYTE, MemoryBudget
 from agent.errors import ConfigError, OutputError
@@ -96,13 +98,19 @@ def run(settings: Settings) -> Summary:
     Raises:
         CrackscoutError: see its kinds.
     """
-    mission = prepare(settings)
-    logs.set_up(settings.logging)
-    return mission(Vitals(notifier({})))
+    with closing(Channel(os.environ)) as channel:
+        mission = prepare(settings, channel)
+        logs.set_up(settings.logging)
+        return mission(Vitals(notifier({})))
 
 
-def prepare(settings: Settings) -> Callable[[Vitals], Summary]:
+def prepare(settings: Settings, channel: Channel, control: Control | None = None) -> Callable[[Vitals], Summary]:
     """Build and check what a live run needs, and return what begins it; nothing that runs is touched.
+
+    Args:
+        settings: of the device.
+        channel: its reports' way out.
+        control: what commands may do to it.
 
     Raises:
         CrackscoutError: see its kinds.
@@ -119,8 +127,8 @@ def prepare(settings: Settings) -> Callable[[Vitals], Summary]:
     stream = _Stream(refs=refs, frames=cameras.frames, device=device)
 
     def mission(vitals: Vitals) -> Summary:
-        with closing(governor), cameras:
-            return agent_run.over(stream, options, show_progress=False, vitals=vitals)
+        with closing(governor), cameras, _under(control, cameras, out):
+            return agent_run.over(stream, options, show_progress=False, vitals=vitals, channel=channel)
 
     return mission
 
@@ -221,15 +229,20 @@ class _Run:
         return self.opened.backend
 
     def over(
-        self, stream: _Stream, options: ReplayOptions, *, show_progress: bool, vitals: Vitals | None = None
+        self,
+        stream: _Stream,
+        options: ReplayOptions,
+        *,
+        show_progress: bool,
+        vitals: Vitals | None = None,
+        channel: Channel | None = None,
     ) -> Summary:
-        """See every frame of the stream; write record and reports; publish if asked."""
+        """See every frame of the stream; write record and reports; publish if asked, a live run by `channel`."""
         start = time.monotonic()
         with ExitStack() as stack:
             header = self._header(stream, options)
             # what may fail comes first: --overwrite must not remove a run that cannot be replaced
-            publisher = self._publisher(options)
-            stack.callback(publisher.close)
+            publisher = channel.use(self.settings) if channel else self._replays_publisher(options, stack)
             recorder = FlightRecorder.open(options.out, header, overwrite=options.overwrite)
             writer = stack.enter_context(
                 ReportWriter(options.out, probabilities=options.save_probabilities, video=options.video)
@@ -307,6 +320,9 @@ class _Run:
             settings=self.settings.public(),
             version=version(),
             frames_kept=self.settings.record.frames,
+            structure=self.settings.mission.structure,
+            inspector=self.settings.mission.inspector,
+            standard=self.settings.mission.standard,
         )
 
     def _pipeline(
@@ -335,19 +351,14 @@ class _Run:
             mission_id=mission_id,
         )
 
-    def _publisher(self, options: ReplayOptions) -> Publisher:
-        if self.mode == "live":
-            return open_delivery(self.settings, os.environ, folder=self.settings.delivery.dir)
+    def _replays_publisher(self, options: ReplayOptions, stack: ExitStack) -> Publisher:
         if not options.publish:
             return NullPublisher()
         # a replay can be repeated, and must not take over the session of an agent that runs on the same device
         client_id = f"crackscout-{self.settings.device}-replay-{os.getpid()}"
         delivery = open_delivery(self.settings, os.environ, client_id=client_id)
-        try:
-            delivery.wait_connected(CONNECT_S)
-        except BaseException:
-            delivery.close()
-            raise
+        stack.callback(delivery.close)
+        delivery.wait_connected(CONNECT_S)
         return delivery
 
     def _sends_evidence(self, options: ReplayOptions) -> bool:
@@ -368,6 +379,19 @@ class _Run:
             "segmenter_threshold": self._segmenter_threshold,
             "gate_threshold": None if gate is None else gate.threshold.value if chosen is None else chosen,
         }
+
+
+@contextmanager
+def _under(control: Control | None, cameras: Cameras, record: Path) -> Iterator[None]:
+    """Let commands reach a mission while it goes on."""
+    if control is None:
+        yield
+        return
+    control.began(cameras, record)
+    try:
+        yield
+    finally:
+        control.ended(record)
 
 
 def _workers(settings: Settings) -> int:

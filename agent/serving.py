@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from agent import app, logs, settings
 from agent.about import version
+from agent.control import Control
+from agent.deliver import Channel
+from agent.deliver.commands import CommandDesk
 from agent.errors import ConfigError, CrackscoutError
 from agent.health.metrics import ServiceCollector, serve_metrics
 from agent.health.notify import notifier, watchdog_seconds
@@ -32,8 +36,10 @@ def serve(config: Path, environment: Mapping[str, str]) -> None:
 
     def prepare() -> Mission:
         try:
-            wanted = settings.load(config, environment=environment)
-            mission = app.prepare(wanted)
+            wanted = settings.load(config, environment=environment, overrides=control.overrides)
+            wanted = wanted.model_copy(update={"mission": control.detailed(wanted.mission)})
+            goes = control.wants_mission(wanted.mission)
+            mission = app.prepare(wanted, channel, control) if goes else partial(_only_listen, channel, wanted)
         except CrackscoutError:
             if not metrics.answering:  # in safe mode somebody may be looking: what is fine by itself is used
                 metrics.move(settings.load_usable(config, environment=environment).metrics)
@@ -42,12 +48,23 @@ def serve(config: Path, environment: Mapping[str, str]) -> None:
         logs.set_up(wanted.logging)
         return mission
 
+    channel = Channel(environment)
+    control = Control(channel, reload=lambda: service.reload())  # noqa: PLW0108 - there is none yet
+    desk = CommandDesk(control.handlers(), channel, needs_ts=lambda: channel.needs_ts)
+    channel.listen(desk.receive)
     service = Service(prepare, vitals=vitals, notify=notify)
     metrics = _Metrics(ServiceCollector(vitals, problem=lambda: service.problem, version=version()))
     try:
         service.run()
     finally:
         metrics.end()
+        desk.close()
+        channel.close()
+
+
+def _only_listen(channel: Channel, wanted: settings.Settings, _vitals: Vitals) -> None:
+    """Hear commands, and deliver what waits, without a mission: `cmd/start_mission` begins one."""
+    channel.use(wanted)
 
 
 class _Metrics:

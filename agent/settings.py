@@ -33,7 +33,7 @@ from agent.capture.settings import CameraSettings, CaptureSettings
 from agent.contract.bundle import Precision
 from agent.contract.reports import SEGMENT_PATTERN
 from agent.contract.strict import Section
-from agent.deliver.settings import DeliverySettings
+from agent.deliver.settings import DeliverySettings, MissionSettings
 from agent.detect.settings import PreGateSettings
 from agent.errors import ConfigError
 from agent.health.settings import HeatSettings, MetricsSettings
@@ -127,6 +127,10 @@ class MqttSettings(Section):
     transport: Literal["tcp", "websockets"] = Field(default="tcp", description="What MQTT goes over.")
     websocket_path: str = Field(default="/mqtt", pattern=r"^/[!-~]*$", max_length=256, description="Of websockets.")
     qos: Literal[1] = Field(default=1, description="Reports arrive at least once.")
+    home_assistant: bool = Field(default=False, description="Let Home Assistant find the device.")
+    home_assistant_prefix: Annotated[str, Field(pattern=SEGMENT_PATTERN)] = Field(
+        default="homeassistant", description="Where it looks for devices."
+    )
     keepalive: int = Field(default=15, ge=5, le=3600, description="Seconds of silence after which to probe the broker.")
     username: str | None = Field(default=None, min_length=1, max_length=1024, description="null: anonymous.")
     password_file: Path | None = Field(
@@ -165,6 +169,7 @@ class Settings(Section):
     record: RecordSettings = RecordSettings()
     mqtt: MqttSettings = MqttSettings()
     delivery: DeliverySettings = DeliverySettings()
+    mission: MissionSettings = MissionSettings()
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()
 

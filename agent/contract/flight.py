@@ -61,6 +61,9 @@ class FlightHeader(Strict):
     skipped: Count = Field(default=0, description="Frames that could not be read; each has its line in frames.jsonl.")
     cracks: Count = 0
     frames_kept: Literal["none", "evidence", "all"] = "none"
+    structure: str | None = Field(default=None, description="What was inspected, as its owner names it.")
+    inspector: str | None = None
+    standard: str | None = Field(default=None, description="The standard that the inspection goes by.")
 
 
 class PoseRow(Strict):

@@ -137,7 +137,7 @@ class Way(Protocol):
         ...
 
 
-Handler = Callable[[Any], None]  # takes the command's args; raises CrackscoutError
+Handler = Callable[[Any], object]  # takes the command's args; raises CrackscoutError
 
 
 def parse(name: str, payload: bytes, *, now_ms: int, needs_ts: bool = False, clock_synced: bool = True) -> Command:
@@ -187,9 +187,9 @@ class CommandDesk:
     def __init__(
         self,
         handlers: Mapping[str, Handler],
-        way: Callable[[], Way],
+        way: Way,
         *,
-        needs_ts: bool = False,
+        needs_ts: Callable[[], bool] = lambda: False,
         clock_synced: Callable[[], bool] = TIME_SYNCHRONISED.exists,
     ) -> None:
         self._handlers = handlers
@@ -244,7 +244,7 @@ class CommandDesk:
         except CommandError as exc:
             return self._reject(name, exc)
         if command.name in SLOW:
-            self._way().publish(_ack(command.id, name, "accepted"))
+            self._way.publish(_ack(command.id, name, "accepted"))
         try:
             handler = self._handlers.get(command.name)
             if handler is None:
@@ -259,13 +259,13 @@ class CommandDesk:
             return self._reject(name, CommandError("failed", f"{type(exc).__name__}; see the log", id_=command.id))
         self.counts["done"] += 1
         ack = _ack(command.id, name, "done")
-        self._way().publish(ack)
+        self._way.publish(ack)
         return ack
 
     def _understand(self, name: str, payload: bytes) -> Command:
         now_ms = time.time_ns() // 1_000_000
-        command = parse(name, payload, now_ms=now_ms, needs_ts=self._needs_ts, clock_synced=self._clock_synced())
-        if command.id in self._seen or any(self._way().knows(id_) for id_ in ack_ids(command.id)):
+        command = parse(name, payload, now_ms=now_ms, needs_ts=self._needs_ts(), clock_synced=self._clock_synced())
+        if command.id in self._seen or any(self._way.knows(id_) for id_ in ack_ids(command.id)):
             raise CommandError("duplicate", "this id was used before; give each command its own", id_=command.id)
         self._seen[command.id] = None
         if len(self._seen) > SEEN_MAX:
@@ -278,7 +278,7 @@ class CommandDesk:
             return None
         self.counts["rejected"] += 1
         ack = _ack(exc.id, name, "rejected", code=exc.code, error=str(exc))
-        self._way().publish(ack)
+        self._way.publish(ack)
         return ack
 
 

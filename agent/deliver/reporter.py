@@ -123,6 +123,9 @@ class Reporter:
             frames=header.frames,
             skipped=header.skipped,
             cracks=header.cracks,
+            structure=header.structure,
+            inspector=header.inspector,
+            standard=header.standard,
         )
 
     def info(

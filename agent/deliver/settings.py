@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
-from agent.contract.strict import Strict
+from agent.contract.strict import Section
 
 
-class DeliverySettings(Strict):
+class DeliverySettings(Section):
     """The outbox: the journal on disk that reports leave from."""
 
     dir: Path = Field(default=Path("outbox"), description="Where the outbox lies; on a disk that survives a power cut.")
@@ -37,3 +38,18 @@ class DeliverySettings(Strict):
         default=500, ge=1, le=100_000, description="Late reports are sent at no more than this rate, 1/s."
     )
     evidence: bool = Field(default=True, description="Send a picture of each crack, at most 200 KB.")
+
+
+class MissionSettings(Section):
+    """A mission is one flight record. Its details are entered once and go with every mission until they change."""
+
+    start: Literal["boot", "command"] = Field(
+        default="boot", description="When the service begins a mission: as it starts, or on `cmd/start_mission`."
+    )
+    structure: str | None = Field(
+        default=None, min_length=1, max_length=200, description="What is inspected, as its owner names it."
+    )
+    inspector: str | None = Field(default=None, min_length=1, max_length=200, description="Who is in charge.")
+    standard: str | None = Field(
+        default=None, min_length=1, max_length=200, description="The standard that the inspection goes by."
+    )

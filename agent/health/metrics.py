@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
-from agent.deliver import Publisher
+from agent.deliver import NullPublisher, Publisher
 from agent.deliver.reporter import TIME_SYNCHRONISED
 from agent.errors import ConfigError
 from agent.health.settings import MetricsSettings
@@ -106,7 +106,8 @@ class ServiceCollector(Collector):
 
     def _retire(self, tally: Tally, publisher: Publisher) -> None:
         with self._lock:
-            self._before = self._before.plus(tally, publisher)
+            goes_on = self._vitals.publisher is publisher  # its counts are not over yet
+            self._before = self._before.plus(tally, NullPublisher() if goes_on else publisher)
 
 
 def serve_metrics(settings: MetricsSettings, collector: Collector) -> Callable[[], None]:

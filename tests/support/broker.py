@@ -118,7 +118,7 @@ class Received:
     """A message as it came."""
 
     topic: str
-    payload: dict[str, Any]  # empty where it is a picture
+    payload: dict[str, Any]  # empty where it is no JSON object
     raw: bytes
     qos: int
     retained: bool  # it was there before us
@@ -177,7 +177,7 @@ class Subscriber:
             self._messages.append(
                 Received(
                     message.topic,
-                    {} if message.payload.startswith(b"\xff\xd8") else json.loads(message.payload),
+                    _json(bytes(message.payload)),
                     bytes(message.payload),
                     message.qos,
                     message.retain,
@@ -186,6 +186,13 @@ class Subscriber:
                 )
             )
             self._changed.notify_all()
+
+
+def _json(payload: bytes) -> dict[str, Any]:
+    with suppress(ValueError, RecursionError):
+        value = json.loads(payload)
+        return value if isinstance(value, dict) else {}
+    return {}
 
 
 class DeafBroker:

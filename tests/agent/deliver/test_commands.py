@@ -55,7 +55,7 @@ def desk(way: Way) -> Iterator[Callable[..., CommandDesk]]:
     desks: list[CommandDesk] = []
 
     def make(**handlers: Callable[[Any], None]) -> CommandDesk:
-        desks.append(CommandDesk(handlers, lambda: way, clock_synced=lambda: True))
+        desks.append(CommandDesk(handlers, way, clock_synced=lambda: True))
         return desks[-1]
 
     yield make
@@ -226,7 +226,7 @@ def test_the_desk_answers_or_ignores_and_never_stops(payloads: list[tuple[str, b
     def refuse(_: Any) -> None:
         raise CrackscoutError("no")
 
-    counter = CommandDesk(dict.fromkeys(ARGS, refuse), lambda: way)
+    counter = CommandDesk(dict.fromkeys(ARGS, refuse), way)
     try:
         for name, payload in payloads:
             counter.receive(name, payload)

@@ -1,0 +1,141 @@
+"""What commands do to a service: the handlers behind `agent.deliver.commands`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from agent.capture.cameras import Cameras
+from agent.contract.arrays import UInt8
+from agent.deliver import Channel, Snapshot
+from agent.deliver.commands import CommandError, Handler, NoArgs, Resync, Review, SetSetting, StartMission, TakeSnapshot
+from agent.deliver.evidence import evidence_jpeg
+from agent.deliver.settings import MissionSettings
+from agent.errors import ConfigError
+
+REVIEWS_FILE: Final = "reviews.jsonl"
+
+logger = logging.getLogger(__name__)
+
+
+class Control:
+    """The state that commands change. Handlers run in the thread of the command desk; the rest in the loop's.
+
+    Args:
+        channel: the way out.
+        reload: builds a mission from the settings as they are and lets it take over; see `Service.reload`.
+    """
+
+    def __init__(self, channel: Channel, reload: Callable[[], None]) -> None:
+        self._channel = channel
+        self._reload = reload
+        self._cameras: Cameras | None = None
+        self._record: Path | None = None
+        self._wanted: bool | None = None  # whether somebody asked for missions, or for none; None: neither yet
+        self._details: dict[str, str] = {}
+        self.overrides: dict[str, object] = {}  # settings by `set`, until the next restart
+
+    def wants_mission(self, settings: MissionSettings) -> bool:
+        """Whether the service shall watch now."""
+        return settings.start == "boot" if self._wanted is None else self._wanted
+
+    def detailed(self, settings: MissionSettings) -> MissionSettings:
+        """Return the mission's details as they were entered last."""
+        return settings.model_copy(update=self._details)
+
+    def began(self, cameras: Cameras, record: Path) -> None:
+        """Note the mission that commands are for."""
+        self._cameras, self._record = cameras, record
+
+    def ended(self, record: Path) -> None:
+        """Note that it is over; another may have begun."""
+        if self._record == record:
+            self._cameras = self._record = None
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return what is done for each command."""
+        return {
+            "pause": self._pause,
+            "resume": self._resume,
+            "start_mission": self._start,
+            "end_mission": self._end,
+            "snapshot": self._snapshot,
+            "set": self._set,
+            "reload": lambda _: self._reload(),
+            "resync": self._resync,
+            "review": self._review,
+            "clear": lambda _: self._channel.delivery.clear_alarms(),
+        }
+
+    def _pause(self, _args: NoArgs) -> None:
+        self._going().pause()
+
+    def _resume(self, _args: NoArgs) -> None:
+        self._going().resume()
+
+    def _start(self, args: StartMission) -> None:
+        before = self._wanted, dict(self._details)
+        self._wanted = True
+        self._details.update(args.model_dump(exclude_none=True))
+        try:
+            self._reload()
+        except BaseException:
+            self._wanted, self._details = before
+            raise
+
+    def _end(self, _args: NoArgs) -> None:
+        cameras = self._going()
+        self._wanted = False
+        cameras.leave()
+
+    def _snapshot(self, args: TakeSnapshot) -> None:
+        cameras = self._going()
+        names = [status.name for status in cameras.status()]
+        if args.camera is not None and args.camera not in names:
+            raise CommandError("out_of_range", f"camera {args.camera!r}: there are {', '.join(names)}")
+        found = {name: cameras.snapshot(name) for name in ([args.camera] if args.camera else names)}
+        pictures = [Snapshot(camera=name, jpeg=_jpeg(image)) for name, image in found.items() if image is not None]
+        if not pictures:
+            raise CommandError("failed", "no camera has given a picture yet")
+        self._channel.publish(*pictures)
+
+    def _set(self, args: SetSetting) -> None:
+        before = dict(self.overrides)
+        self.overrides[args.key] = args.value
+        try:
+            self._reload()
+        except ConfigError as exc:
+            self.overrides = before
+            raise CommandError("out_of_range", str(exc)) from exc
+        except BaseException:
+            self.overrides = before
+            raise
+
+    def _resync(self, args: Resync) -> None:
+        self._channel.delivery.resync(args.seconds)
+
+    def _review(self, args: Review) -> None:
+        if self._record is None:
+            raise CommandError("failed", "no mission is going on: review it in its record")
+        line = {"ts": time.time_ns() // 1_000_000, **args.model_dump()}
+        with (self._record / REVIEWS_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _going(self) -> Cameras:
+        if self._cameras is None:
+            raise CommandError("failed", "no mission is going on; cmd/start_mission begins one")
+        return self._cameras
+
+
+def _jpeg(image_rgb: UInt8) -> bytes:
+    height, width = image_rgb.shape[:2]
+    return evidence_jpeg(np.ascontiguousarray(image_rgb), (0, 0, width, height))
