@@ -10,7 +10,7 @@ OUT ?= demo
 PIP := $(VENV)/bin/python -m pip install -q --disable-pip-version-check -c .constraints.txt
 BIN := $(VENV)/bin
 
-.PHONY: demo dev test test-agent test-slow check format lint types layers mutants bench device-bundle test-service clean help
+.PHONY: demo dev test test-agent test-slow check format lint types layers mutants bench test-faults soak device-bundle test-service clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
