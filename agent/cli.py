@@ -193,6 +193,24 @@ def selftest(
 
 
 @app.command()
+def bench(
+    bundle: BundleOption = None,
+    config: Config = None,
+    runtime: RuntimeOption = None,
+    variant: VariantOption = None,
+    repetitions: Annotated[int, typer.Option(min=1, max=10_000, help="Of each call; the median counts.")] = 20,
+    as_json: JsonOut = False,
+) -> None:
+    """Measure this device: milliseconds per tile of gate and segmenter, and per stage of a rendered frame."""
+    with _faults_told():
+        from agent.bench import bench as measure
+
+        overrides = {"bundle": bundle, "runtime.name": runtime, "runtime.variant": variant}
+        figures = measure(_settings(config, overrides), repetitions=repetitions)
+        typer.echo(json.dumps(figures.as_json()) if as_json else figures.as_text())
+
+
+@app.command()
 def check(
     config: Annotated[Path, typer.Option("--config", help="The device's settings, YAML.")],
     as_json: JsonOut = False,

@@ -47,6 +47,7 @@ class Service:
     ) -> None:
         self._prepare = prepare
         self._vitals = vitals
+        vitals.reload = self.reload
         self._notify = notify
         self._retry_s = retry_s
         self._preparing = threading.Lock()
@@ -58,6 +59,8 @@ class Service:
 
     def reload(self) -> None:
         """Take the settings over as they are now, from any thread; return when the new run is about to begin.
+
+        The mission that goes on reaches it as `vitals.reload`.
 
         Raises:
             CrackscoutError: they do not fit; what runs goes on as it was.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar
 
 from agent.deliver import NullPublisher, Publisher
+from agent.errors import ConfigError
 from agent.health.notify import Notifier
 from agent.pipeline import Tally
 
@@ -38,6 +39,7 @@ class Vitals:
         self._fed_at = self._told_at = -float("inf")
         self._ending = threading.Event()
         self.beat_at = clock()
+        self.reload: Callable[[], None] = _not_here  # for commands; the service's
         self.tally = Tally()  # of the run that goes on, or of the last one
         self.publisher: Publisher = NullPublisher()
         self.retire: Callable[[Tally, Publisher], None] = lambda _tally, _publisher: None  # told of those that are over
@@ -96,3 +98,7 @@ class Vitals:
         while (left := until - self._clock()) > 0 and not self.ending:
             self.beat()
             self._ending.wait(min(left, self._every_s or 1.0, 1.0))
+
+
+def _not_here() -> None:
+    raise ConfigError("there is nothing to reload: this run is no service (run --service)")

@@ -14,6 +14,7 @@ import yaml
 
 from agent.record import read_flight
 from agent.settings import PASSWORD_VARIABLE
+from tests.support.commands import crack
 from tests.support.service import service, wait_until
 
 
@@ -155,16 +156,28 @@ def test_a_reload_in_mid_flight_ends_the_record_in_order(config: Path) -> None:
         assert agent.stop() == 0
 
 
-def test_no_password_reaches_the_log_systemd_or_the_record(config: Path) -> None:
-    secret = "hunter2-é"  # noqa: S105 - made up
-    cameras = [{"name": "crown", "source": f"rtsp://pilot:{secret}@127.0.0.1:9/main"}]
-    write(config, cameras=cameras, logging={"level": "debug", "format": "json"})
-    with service(config, **{PASSWORD_VARIABLE: "hunter3"}, WATCHDOG_USEC="1000000") as (agent, systemd):
+def test_no_password_reaches_the_log_systemd_the_metrics_the_prints_or_any_file(config: Path) -> None:
+    port = free_port()
+    cameras = [{"name": "crown", "source": "rtsp://pilot:hunter2-é@127.0.0.1:9/main"}]
+    mqtt = {"host": "127.0.0.1", "port": 9, "username": "cart"}
+    write(config, cameras=cameras, logging={"level": "debug", "format": "json"}, mqtt=mqtt, metrics={"port": port})
+    secret = {PASSWORD_VARIABLE: "hunter3"}
+    with service(config, **secret, WATCHDOG_USEC="1000000") as (agent, systemd):
         systemd.wait_for("READY=1")
+        wait_until(lambda: any(flights(config)), lambda: agent.log)
         systemd.wait_for("WATCHDOG=1", times=4)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+            page = answer.read().decode()
+        agent.hang_up()
+        systemd.wait_for("RELOADING=1")
         agent.stop()
-        told = agent.log + "".join(systemd.lines)
-    written = b"".join(path.read_bytes() for path in (config.parent).rglob("flights/**/*") if path.is_file())
-    assert "camera crown: 127.0.0.1: cannot be connected to" in told
-    for text in (told, written.decode(errors="replace")):
-        assert "hunter" not in text
+        told = agent.log + "".join(systemd.lines) + page
+    for command in ("print-config", "check"):
+        done = crack("crack-agent", command, "--config", config, cwd=config.parent, **secret)
+        told += done.stdout + done.stderr
+    files = [path for path in config.parent.rglob("*") if path.is_file() and path != config]
+    written = b"".join(path.read_bytes() for path in files)
+    assert "pilot:***@" in told
+    assert b"pilot:***@" in written
+    assert "hunter" not in told
+    assert b"hunter" not in written
