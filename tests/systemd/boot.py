@@ -102,7 +102,8 @@ class Machine:
         """Wait until the journal holds this."""
         command = "journalctl -u crack-agent --no-pager -o cat"
         wait(lambda: part in self.quiet(command), lambda: self.quiet(command))
-        self.run(f"{command} | grep -F {part!r} | tail -n 1")
+        last = [line for line in self.quiet(command).splitlines() if part in line][-1]
+        say(f"$ {command} | grep -F {part!r} | tail -n 1\n  {last}")
 
     def _done(self, command: str) -> subprocess.CompletedProcess[str]:
         words = [*self._enter, "/bin/sh", "-c", command]
