@@ -21,11 +21,13 @@ demo: $(VENV)/.agent ## render a flight, run the agent on it, leave its report i
 dev: $(VENV)/.dev ## install what training, export and the checks need
 
 test: $(VENV)/.dev ## every test but the slow ones
-	.ci/system mosquitto mosquitto-clients iproute2 openssl
+	.ci/system mosquitto mosquitto-clients iproute2 openssl g++ binutils
+	.ci/trt-bindings $(BIN)/python
 	$(BIN)/python -m pytest -m "not slow"
 
 test-agent: $(VENV)/.agent-dev ## the device's tests, without torch: make test-agent PYTHON=python3.10 VENV=.venv-3.10
-	.ci/system mosquitto mosquitto-clients iproute2 openssl
+	.ci/system mosquitto mosquitto-clients iproute2 openssl g++ binutils
+	.ci/trt-bindings $(BIN)/python
 	$(BIN)/python -m pytest tests/agent -m "not slow"
 
 test-slow: $(VENV)/.dev ## the tests that train: minutes

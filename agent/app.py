@@ -25,22 +25,21 @@ from agent.capture import open_cameras, open_sources
 from agent.capture.cameras import Cameras
 from agent.capture.recorded import Recorded
 from agent.capture.source import Source
+from agent.choose import open_inference
 from agent.contract.bundle import Bundle
 from agent.contract.flight import BundleUsed, FlightHeader, SourceRef
 from agent.contract.frame import Frame, Scale, SkippedFrame
 from agent.control import Control
 from agent.deliver import Channel, NullPublisher, Publisher, open_delivery
-from agent.detect import Detector
-from agent.detect.memory import MEBIBYTE, MemoryBudget
 from agent.errors import ConfigError, OutputError
 from agent.health.device import DeviceState
 from agent.health.disk import check_writable
 from agent.health.governor import open_governor
 from agent.health.notify import notifier
 from agent.health.vitals import Vitals
-from agent.infer.backend import Backend
 from agent.infer.golden import GoldenAnswers, compare_golden
-from agent.infer.runtimes import Opened, open_backend, open_trusted
+from agent.infer.runtimes import open_backend
+from agent.inference import Inference
 from agent.listeners import Advancing, Publishing, Reporting
 from agent.measure import measure_cracks
 from agent.pipeline import Listener, Pipeline
@@ -123,7 +122,7 @@ def prepare(settings: Settings, channel: Channel, control: Control | None = None
     agent_run = _Run(settings, mode="live")
     out = settings.record.dir / str(uuid.uuid4())
     options = ReplayOptions(sources=(), out=out, publish=settings.mqtt.host is not None)
-    device = DeviceState(cameras, governor, degraded=agent_run.opened.degraded is not None)
+    device = DeviceState(cameras, governor)
     stream = _Stream(refs=refs, frames=cameras.frames, device=device)
 
     def mission(vitals: Vitals) -> Summary:
@@ -179,7 +178,9 @@ def selftest(settings: Settings) -> GoldenAnswers:
         RuntimeUnavailableError: this device does not have the runtime.
     """
     bundle = open_bundle(settings.bundle)
-    return compare_golden(bundle, open_backend(settings.runtime.name, bundle, variant=settings.runtime.variant))
+    runtime = settings.runtime
+    backend = open_backend(runtime.name, bundle, variant=runtime.variant, engine=runtime.engine)
+    return compare_golden(bundle, backend)
 
 
 class _Frames(Protocol):
@@ -206,27 +207,11 @@ class _Run:
     settings: Settings
     mode: Literal["live", "replay"]
     bundle: Bundle = field(init=False)
-    opened: Opened = field(init=False)
+    inference: Inference = field(init=False)
 
     def __post_init__(self) -> None:
-        runtime = self.settings.runtime
-        bundle = open_bundle(self.settings.bundle)
-        opened = open_trusted(
-            runtime.name,
-            bundle,
-            variant=runtime.variant,
-            workers=_workers(self.settings),
-            may_degrade=self.mode == "live",
-        )
-        if opened.degraded:
-            logger.warning("degraded to %s: %s", opened.backend.runtime, opened.degraded)
-        object.__setattr__(self, "bundle", bundle)
-        object.__setattr__(self, "opened", opened)
-
-    @property
-    def backend(self) -> Backend:
-        """What infers."""
-        return self.opened.backend
+        object.__setattr__(self, "bundle", open_bundle(self.settings.bundle))
+        object.__setattr__(self, "inference", open_inference(self.settings, self.bundle, mode=self.mode))
 
     def over(
         self,
@@ -240,6 +225,7 @@ class _Run:
         """See every frame of the stream; write record and reports; publish if asked, a live run by `channel`."""
         start = time.monotonic()
         with ExitStack() as stack:
+            stack.callback(self.inference.close)
             header = self._header(stream, options)
             # what may fail comes first: --overwrite must not remove a run that cannot be replaced
             publisher = channel.use(self.settings) if channel else self._replays_publisher(options, stack)
@@ -252,14 +238,12 @@ class _Run:
                 recorder=recorder,
                 header=header,
                 info=self._info(),
-                going="degraded" if self.opened.degraded else "running",
+                serving=self.inference,
                 evidence=self._sends_evidence(options),
                 device=stream.device,
             )
             advance = stack.enter_context(progress.bar("frames", stream.length, shown=show_progress))
-            pipeline = self._pipeline(
-                recorder, [Reporting(writer), publishing, Advancing(advance)], header.mission_id, stack
-            )
+            pipeline = self._pipeline(recorder, [Reporting(writer), publishing, Advancing(advance)], header.mission_id)
             frames = stream.frames(idle=partial(_idle, publishing, vitals))
             if vitals:
                 vitals.watch(pipeline.tally, publisher)
@@ -296,7 +280,7 @@ class _Run:
         settings = self.settings.public()
         how = {
             "bundle": self.bundle.sha256,
-            "runtime": [self.backend.runtime, self.backend.variant],
+            "runtime": [self.inference.runtime, self.inference.variant],
             "scale": options.mm_per_px,
             "detect": settings["detect"],
             "measure": settings["measure"],
@@ -315,8 +299,8 @@ class _Run:
             complete=False,
             sources=stream.refs,
             bundle=BundleUsed(name=self.bundle.manifest.name, sha256=self.bundle.sha256),
-            runtime=self.backend.runtime,
-            variant=self.backend.variant,
+            runtime=self.inference.runtime,
+            variant=self.inference.variant,
             settings=self.settings.public(),
             version=version(),
             frames_kept=self.settings.record.frames,
@@ -325,23 +309,10 @@ class _Run:
             standard=self.settings.mission.standard,
         )
 
-    def _pipeline(
-        self, recorder: FlightRecorder, listeners: list[Listener], mission_id: str, stack: ExitStack
-    ) -> Pipeline:
-        detect = self.settings.detect
-        detector = Detector(
-            self.backend,
-            self.bundle.manifest,
-            gate=detect.gate,
-            gate_threshold=detect.gate_threshold,
-            pre_gate=detect.pre_gate,
-            memory=MemoryBudget(detect.memory_mb * MEBIBYTE),
-            workers=_workers(self.settings),
-        )
-        stack.callback(detector.close)
+    def _pipeline(self, recorder: FlightRecorder, listeners: list[Listener], mission_id: str) -> Pipeline:
         return Pipeline(
-            finder=detector,
-            backend=self.backend,
+            finder=self.inference,
+            backend=self.inference,
             measure=grading(
                 partial(measure_cracks, threshold=self._segmenter_threshold, settings=self.settings.measure),
                 self.settings.severity,
@@ -392,10 +363,6 @@ def _under(control: Control | None, cameras: Cameras, record: Path) -> Iterator[
         yield
     finally:
         control.ended(record)
-
-
-def _workers(settings: Settings) -> int:
-    return settings.runtime.workers or len(os.sched_getaffinity(0))
 
 
 def _scale(mm_per_px: float | None) -> Scale | None:

@@ -47,6 +47,10 @@ class RuntimeUnavailableError(CrackscoutError):
     exit_code = 2
 
 
+class EngineError(CrackscoutError):
+    """An engine cannot be built, kept or loaded on this device; ONNX Runtime can serve instead."""
+
+
 class InferenceError(CrackscoutError):
     """The network failed on a frame."""
 

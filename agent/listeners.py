@@ -6,7 +6,7 @@ import hashlib
 import logging
 import time
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from agent.contract.flight import CrackRow, FlightHeader, FrameRow
 from agent.contract.reports import StateReport
@@ -60,6 +60,25 @@ class Advancing:
         self.advance()
 
 
+class Infers(Protocol):
+    """What infers, as far as `state` tells of it; see `agent.inference.Inference`."""
+
+    @property
+    def runtime(self) -> str:
+        """Of the newest frame."""
+        ...
+
+    @property
+    def variant(self) -> str:
+        """Of the newest frame."""
+        ...
+
+    @property
+    def degraded(self) -> str | None:
+        """Why it is not what was asked for."""
+        ...
+
+
 class Publishing:
     """Tells the broker of the run and its cracks.
 
@@ -68,7 +87,7 @@ class Publishing:
         recorder: whose header counts.
         header: of the run.
         info: what `Reporter.info` is told.
-        going: how `state` calls it while it goes.
+        serving: what infers; `state` says `degraded` while it is not what was asked for.
         evidence: whether a picture goes with each crack.
         device: how cameras, heat and power do, in a live run: then it calls it.
     """
@@ -80,7 +99,7 @@ class Publishing:
         recorder: FlightRecorder,
         header: FlightHeader,
         info: dict[str, Any],
-        going: Literal["running", "degraded"] = "running",
+        serving: Infers | None = None,
         evidence: bool = False,
         device: DeviceState | None = None,
     ) -> None:
@@ -88,7 +107,7 @@ class Publishing:
         self._recorder = recorder
         self._reporter = Reporter(header)
         self._info = info
-        self._going = going
+        self._serving = serving
         self._evidence = evidence
         self._device = device
         self._told: object = None
@@ -99,7 +118,7 @@ class Publishing:
         """Say what runs here, and that the run begins."""
         header = self._recorder.header
         self._publisher.publish(
-            self._reporter.info(**self._info), self._state(self._going), self._reporter.mission("start", header)
+            self._reporter.info(**self._info), self._state("running"), self._reporter.mission("start", header)
         )
 
     def saw(self, sighting: Sighting) -> None:
@@ -133,23 +152,32 @@ class Publishing:
         # a replay says the same every time, so it goes by no clock
         if not self._live:
             return
-        changed = self._device is not None and self._device.gist() != self._told
-        if changed or time.monotonic() - self._state_at >= STATE_EVERY_S:
+        if self._gist() != self._told or time.monotonic() - self._state_at >= STATE_EVERY_S:
             self._state_at = time.monotonic()
-            self._publisher.publish(self._state(self._going))
+            self._publisher.publish(self._state("running"))
 
-    def _state(self, state: Literal["running", "degraded", "stopped"]) -> StateReport:
-        header, alarms = self._recorder.header, self._publisher.status.alarms
-        device = self._device
-        if device is None:
-            return self._reporter.state(state, header, alarms=alarms)
-        self._told = device.gist()
+    def _gist(self) -> object:
+        """What `state` is told of at once when it changes."""
+        serving = self._serving
+        return self._device and self._device.gist(), serving and (serving.runtime, serving.degraded)
+
+    def _state(self, state: Literal["running", "stopped"]) -> StateReport:
+        header, device, serving = self._recorder.header, self._device, self._serving
+        self._told = self._gist()
+        word: Literal["running", "paused", "degraded", "stopped"] = state
+        vitals: dict[str, Any] = {}
+        if device is not None:
+            vitals = device.fields()
+            word = state if state == "stopped" else device.word()
+        if serving is not None:
+            word = "degraded" if word == "running" and serving.degraded else word
+            vitals |= {"runtime": serving.runtime, "variant": serving.variant, "degraded_reason": serving.degraded}
         return self._reporter.state(
-            state if state == "stopped" else device.word(),
+            word,
             header,
-            frames_per_second=device.frames_per_second(header.frames),
-            alarms=alarms,
-            vitals=device.fields(),
+            frames_per_second=device.frames_per_second(header.frames) if device else None,
+            alarms=self._publisher.status.alarms,
+            vitals=vitals,
         )
 
     @staticmethod

@@ -17,7 +17,6 @@ from agent.contract.flight import CrackRow, FrameRow
 from agent.contract.frame import Frame, Scale, SkippedFrame
 from agent.detect import Detection
 from agent.errors import InferenceError
-from agent.infer.backend import Backend
 from agent.record import crack_row, frame_row, skipped_row
 
 T = TypeVar("T")
@@ -28,6 +27,20 @@ class Finder(Protocol):
 
     def detect(self, image_rgb: UInt8, *, ignored: Bool | None = None) -> Detection:
         """See `agent.detect.Detector.detect`."""
+        ...
+
+
+class Named(Protocol):
+    """What inferred the frame that was seen last."""
+
+    @property
+    def runtime(self) -> str:
+        """See `agent.infer.backend.Backend.runtime`."""
+        ...
+
+    @property
+    def variant(self) -> str:
+        """See `agent.infer.backend.Backend.variant`."""
         ...
 
 
@@ -102,7 +115,7 @@ class Pipeline:
     """Frames in, recorded and reported cracks out."""
 
     finder: Finder
-    backend: Backend  # for its name in the record
+    backend: Named  # for the record
     measure: Measure
     record: Record
     listeners: Sequence[Listener]

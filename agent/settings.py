@@ -38,6 +38,7 @@ from agent.detect.settings import PreGateSettings
 from agent.errors import ConfigError
 from agent.health.settings import HeatSettings, MetricsSettings
 from agent.infer.backend import RuntimeName
+from agent.infer.settings import EngineSettings
 from agent.measure.settings import MeasureSettings
 from agent.record.settings import RecordSettings
 from agent.severity.settings import SeveritySettings
@@ -66,12 +67,15 @@ class RuntimeSettings(Section):
     """What the networks run on."""
 
     name: RuntimeName = Field(
-        default="onnxruntime", description=f"The runtime that infers: {', '.join(get_args(RuntimeName))}."
+        default="onnxruntime",
+        description=f"The runtime that infers: {', '.join(get_args(RuntimeName))}; "
+        "auto is tensorrt where it is installed, else onnxruntime.",
     )
     variant: Precision = Field(default="fp32", description="Which variant of the bundle's networks.")
     workers: int | None = Field(
         default=None, ge=1, le=64, description="Tiles inferred at the same time; null: one per CPU core."
     )
+    engine: EngineSettings = EngineSettings()
 
 
 class DetectSettings(Section):

@@ -1,11 +1,12 @@
-"""`crack-export`: parse, call, print. `verify` runs on a device, where there is no torch."""
+"""`crack-export`: parse, call, print. `verify` and `engine` run on a device, where there is no torch."""
 
-# Imports stand inside the commands: `verify` must not load torch.
+# Imports stand inside the commands: `verify` and `engine` must not load torch.
 # ruff: noqa: PLC0415
 
 from __future__ import annotations
 
 import json
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -61,6 +62,28 @@ def bundle(
         manifest = write_bundle(checkpoints, out, settings, overwrite=overwrite)
         nets = "segmenter and gate" if manifest.gate else "segmenter"
         typer.echo(f"{out}  {manifest.name}: {nets}, {len(manifest.golden)} golden tiles")
+
+
+@app.command()
+def engine(
+    folder: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, or a shipped one's name.")],
+    cache: Annotated[Path, typer.Option("--cache", help="Where engines are kept: the device's runtime.engine.cache.")],
+    precision: Annotated[str, typer.Option("--precision", help="fp32, fp16 or int8: which variant.")] = "fp32",
+    workspace_mib: Annotated[int, typer.Option(min=16, max=65536, help="Most scratch memory of a tactic, MiB.")] = 1024,
+    optimization_level: Annotated[int, typer.Option(min=0, max=5, help="0 builds fastest, 5 runs fastest.")] = 3,
+    timeout: Annotated[float, typer.Option(min=10, help="A build that takes longer is ended, s.")] = 3600,
+    as_json: JsonOut = False,
+) -> None:
+    """Build the TensorRT engines of a bundle on this device, before the agent needs them. Minutes each."""
+    with faults_told("crack-export", interrupted="stopped; engines that were finished are kept"):
+        from agent.infer.settings import EngineSettings
+        from export.engine import build
+
+        settings = EngineSettings(
+            cache=cache, workspace_mib=workspace_mib, optimization_level=optimization_level, timeout_s=timeout
+        )
+        engines = build(str(folder), precision, settings, shown=sys.stderr.isatty())
+        typer.echo(json.dumps(engines, indent=2) if as_json else "\n".join(one["engine"] for one in engines))
 
 
 @app.command()

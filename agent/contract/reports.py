@@ -91,6 +91,9 @@ class StateReport(Stamped):
     pace_reason: str | None = None
     temperature_c: float | None = Field(default=None, description="Of the hottest zone; null: nothing can be read.")
     power_w: Positive | None = Field(default=None, description="Of the whole board; null: nothing measures it.")
+    degraded_reason: str | None = Field(
+        default=None, description="Why the run is not on the runtime that its settings ask for; null where it is."
+    )
 
 
 class MissionReport(Stamped):

@@ -173,7 +173,7 @@ class Reporter:
             header: of the record, as it stands now.
             frames_per_second: measured; None where nothing was.
             alarms: what somebody should look at.
-            vitals: more fields of `StateReport`: cameras, heat, power.
+            vitals: more fields of `StateReport`: cameras, heat, power, and the runtime where it is another by now.
         """
         return StateReport(
             **self._stamped(self._now()),
@@ -184,9 +184,7 @@ class Reporter:
             cracks=header.cracks,
             frames_per_second=frames_per_second,
             alarms=alarms,
-            runtime=self._runtime,
-            variant=self._variant,
-            **(vitals or {}),
+            **{"runtime": self._runtime, "variant": self._variant, **(vitals or {})},
         )
 
     def _now(self) -> Stamp:

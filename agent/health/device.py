@@ -17,7 +17,6 @@ class DeviceState:
         cameras: of the service.
         governor: of its pace.
         not_kept: how many pictures the record had no room for.
-        degraded: the runtime is not the one that was asked for.
     """
 
     def __init__(
@@ -26,9 +25,7 @@ class DeviceState:
         governor: Governor,
         *,
         not_kept: Callable[[], int] = lambda: 0,
-        degraded: bool = False,
     ) -> None:
-        self._degraded = degraded
         self._cameras = cameras
         self._governor = governor
         self._not_kept = not_kept
@@ -38,7 +35,7 @@ class DeviceState:
         """Return the state in one word."""
         if self._cameras.paused or self._cameras.limit.stopped:
             return "paused"
-        ill = self._degraded or any(status.problem for status in self._cameras.status())
+        ill = any(status.problem for status in self._cameras.status())
         return "degraded" if ill or self._cameras.limit.reason or self._not_kept() else "running"
 
     def gist(self) -> object:

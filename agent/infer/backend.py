@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from agent.contract.arrays import Float32, UInt8
 
-RuntimeName = Literal["onnxruntime", "onnxruntime-cuda", "openvino"]  # as settings call them
+RuntimeName = Literal["onnxruntime", "onnxruntime-cuda", "openvino", "tensorrt", "auto"]  # as settings call them
 
 
 @dataclass(frozen=True, slots=True, eq=False)

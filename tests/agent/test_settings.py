@@ -177,7 +177,7 @@ def test_a_file_that_is_not_there_says_so(device: Path) -> None:
 
 def test_an_unknown_variable_or_option_is_a_fault(device: Path) -> None:
     assert faults(device, "version: 1\n", {"CRACKSCOUT_MQTT__PROT": "1"}, **{"runtime.thraeds": 1}) == [
-        "command line: runtime.thraeds: not a setting; there are name, variant, workers",
+        "command line: runtime.thraeds: not a setting; there are name, variant, workers, engine",
         "environment CRACKSCOUT_MQTT__PROT: mqtt.prot: not a setting; did you mean 'port'?",
     ]
 

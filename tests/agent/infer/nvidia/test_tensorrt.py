@@ -1,0 +1,145 @@
+"""The TensorRT backend on a second implementation of TensorRT's API, which executes the ONNX behind the plan."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.contract.bundle import Bundle
+from agent.errors import EngineError, InferenceError
+from agent.infer.backend import Backend
+from agent.infer.cuda.driver import CudaDriver
+from agent.infer.engine_cache import EngineCache
+from agent.infer.onnx_runtime import OnnxRuntime
+from agent.infer.tensorrt.backend import LARGEST_BATCH, TensorRt
+from agent.infer.tensorrt.engine import Engine, TensorSpec
+from agent.infer.tensorrt.opening import Engines
+from tests.support.backend_contract import BackendContract
+from tests.support.nvidia_fixtures import Built
+
+
+def opened(built: Built, driver: CudaDriver, *, cuda_graph: bool = False, workers: int = 2) -> TensorRt:
+    engines = built.engines
+    return TensorRt(
+        engines.bundle, variant="fp32", cache=engines.cache, machine=engines.machine, options=engines.options,
+        driver=driver, workers=workers, cuda_graph=cuda_graph,
+    )  # fmt: skip
+
+
+class TestTensorRt(BackendContract):
+    @pytest.fixture
+    def backend(self, built: Built, driver: CudaDriver) -> Backend:
+        return opened(built, driver)
+
+
+class TestTensorRtWithGraphs(BackendContract):
+    @pytest.fixture
+    def backend(self, built: Built, driver: CudaDriver) -> Backend:
+        return opened(built, driver, cuda_graph=True)
+
+
+@pytest.mark.parametrize("cuda_graph", [False, True])
+def test_more_tiles_than_a_batch_give_what_onnx_runtime_gives(
+    built: Built, driver: CudaDriver, tiny_bundle: Bundle, *, cuda_graph: bool
+) -> None:
+    tiles = np.random.default_rng(0).integers(0, 256, (2 * LARGEST_BATCH + 3, 64, 64, 3), np.uint8)
+    backend = opened(built, driver, cuda_graph=cuda_graph)
+    for part in (tiles, tiles[:3], tiles):  # a graph is replayed on other tiles than it was recorded with
+        assert np.array_equal(backend.infer(part), OnnxRuntime(tiny_bundle).infer(part))
+
+
+def test_a_batch_above_the_profile_is_refused_and_not_answered_with_an_older_map(
+    built: Built, driver: CudaDriver
+) -> None:
+    backend = opened(built, driver)
+    stream = driver.stream()
+    context = backend.segmenter.context(stream)
+    pointer = driver.allocate(64 * 64 * 3 * (LARGEST_BATCH + 1))
+    with pytest.raises(InferenceError, match=f"refused {LARGEST_BATCH + 1} tiles"):
+        context.enqueue(LARGEST_BATCH + 1, pointer, [pointer], stream)
+
+
+def test_a_gpu_without_enough_memory_is_named(
+    built: Built, driver: CudaDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CPU_CUDA_MEMORY_MB", "0")
+    with pytest.raises(InferenceError, match="cuMemAlloc gave CUDA_ERROR_OUT_OF_MEMORY"):
+        opened(built, driver)
+
+
+@pytest.mark.usefixtures("nvidia")
+def test_a_plan_that_tensorrt_refuses_says_why() -> None:
+    takes = TensorSpec(np.uint8, (64, 64, 3))
+    with pytest.raises(EngineError, match="cannot load the engine: Error in deserialize: magicTag Failed"):
+        Engine(b"not a plan", name="segmenter.onnx", takes=takes, gives=[takes])
+
+
+def test_an_engine_with_other_tensors_than_the_manifest_is_refused(built: Built) -> None:
+    segmenter, _ = built.engines.keys()
+    takes, gives = TensorSpec(np.uint8, (96, 96, 3)), TensorSpec(np.uint8, (96, 96))
+    with pytest.raises(EngineError, match="the manifest says"):
+        Engine(built.engines.cache.read(segmenter), name="segmenter.onnx", takes=takes, gives=[gives])
+
+
+class TestFaultyEntries:
+    """Each is put into quarantine, built again once, and then serves."""
+
+    @pytest.fixture
+    def engines(self, built: Built, tmp_path: Path) -> Engines:
+        folder = shutil.copytree(built.cache, tmp_path / "engines")
+        return Engines(bundle=built.engines.bundle, variant="fp32", cache=EngineCache(folder), timeout_s=120)
+
+    @staticmethod
+    def rebuilt(engines: Engines) -> str:
+        """Open, and return why engines were built again."""
+        events: list[dict[str, object]] = []
+        backend = engines.open(workers=1, cuda_graph=False, tell=events.append)
+        assert backend.infer(np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 64, 64)
+        backend.driver.close()
+        assert any((engines.cache.folder / "quarantine").iterdir())
+        (reason,) = (str(event["reason"]) for event in events if event["stage"] == "rebuild")
+        return reason
+
+    def test_a_truncated_plan(self, engines: Engines) -> None:
+        path = engines.cache.path(engines.keys()[0])
+        path.write_bytes(path.read_bytes()[:-100])
+        assert "is not the record's" in self.rebuilt(engines)
+
+    def test_a_flipped_byte(self, engines: Engines) -> None:
+        path = engines.cache.path(engines.keys()[1])
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        assert "is not the record's" in self.rebuilt(engines)
+
+    def test_a_plan_of_another_key_under_this_name(self, engines: Engines) -> None:
+        segmenter, gate = engines.keys()
+        for place in (engines.cache.path, engines.cache.record_path):
+            shutil.copy(place(gate), place(segmenter))
+        assert "another key (onnx_sha256 differ)" in self.rebuilt(engines)
+
+    def test_a_plan_without_its_record(self, engines: Engines) -> None:
+        engines.cache.record_path(engines.keys()[0]).unlink()
+        assert "no such engine" in self.rebuilt(engines)
+
+    def test_a_record_that_is_no_record(self, engines: Engines) -> None:
+        engines.cache.record_path(engines.keys()[0]).write_text("{}")
+        assert "not an engine's record" in self.rebuilt(engines)
+
+    def test_sealed_bytes_that_tensorrt_refuses(self, engines: Engines) -> None:
+        key = engines.keys()[0]
+        engines.cache.write(key, b"sealed, but no plan", build_seconds=0)
+        assert "cannot load the engine" in self.rebuilt(engines)
+
+    def test_engines_that_answer_wrongly_are_built_once_more_and_then_given_up(
+        self, engines: Engines, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CPU_TRT_ERROR", "7")
+        events: list[dict[str, object]] = []
+        with pytest.raises(EngineError, match="largest difference from torch"):
+            engines.open(workers=1, cuda_graph=False, tell=events.append)
+        assert [event["stage"] for event in events].count("rebuild") == 1
+        assert not engines.there()

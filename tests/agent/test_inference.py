@@ -1,0 +1,244 @@
+"""A run that asks for TensorRT, from its first frame on ONNX Runtime to the last one on the engine.
+
+The build is the real process; TensorRT and the GPU are second implementations, see tests/support/nvidia.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from agent.choose import NO_ENGINE, open_inference
+from agent.contract.bundle import Bundle
+from agent.contract.frame import Frame
+from agent.contract.reports import StateReport
+from agent.deliver import Publisher
+from agent.deliver.publisher import DeliveryStatus, Report
+from agent.errors import EngineError
+from agent.infer.onnx_runtime import OnnxRuntime
+from agent.inference import Inference
+from agent.listeners import Publishing
+from agent.measure import measure_cracks
+from agent.pipeline import Pipeline
+from agent.record import FlightRecorder, read_flight
+from agent.settings import Settings
+from tests.support import flights
+from tests.support.bundles import expected_probability
+from tests.support.commands import crack
+
+PATIENCE_S = 240
+pytestmark = pytest.mark.usefixtures("nvidia")
+
+
+def settings(cache: Path, **runtime: object) -> Settings:
+    engine = {"cache": cache, "timeout_s": 120}
+    return Settings.model_validate({"runtime": {"name": "tensorrt", "workers": 2, "engine": engine, **runtime}})
+
+
+def wall(seed: int) -> np.ndarray:
+    picture = np.random.default_rng(seed).integers(190, 200, (100, 140, 3)).astype(np.uint8)
+    picture[50:53, 20:120] = 60
+    return picture
+
+
+def wait(until: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not until():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def detected(inference: Inference) -> bool:
+    """See a frame, and say whether what was asked for has taken over."""
+    inference.detect(wall(0))
+    return inference.degraded is None
+
+
+class Kept:
+    """A publisher that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.states: list[StateReport] = []
+        self.status = DeliveryStatus()
+
+    def publish(self, *reports: Report) -> None:
+        self.states += [report for report in reports if isinstance(report, StateReport)]
+
+    def flush(self, timeout_s: float) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass
+
+
+def test_no_frame_is_lost_when_the_engine_takes_over(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    inference = open_inference(settings(tmp_path / "engines"), tiny_bundle, mode="live")
+    header = flights.header().model_copy(update={"mode": "live"})
+    publisher = Kept()
+    typed: Publisher = publisher
+
+    def frames() -> Iterator[Frame]:
+        for index in range(6):
+            if index == 3:  # the engine is built while frames are seen
+                wait(lambda: inference._ready is not None)
+            yield Frame(
+                index=index, name=f"{index}", source="s", camera="c", image_rgb=wall(index), sha256="0" * 64,
+                media_time_ns=None,
+            )  # fmt: skip
+
+    with FlightRecorder.open(tmp_path / "run", header) as recorder:
+        listener = Publishing(typed, recorder=recorder, header=header, info={
+            "config_sha256": "0" * 64, "cameras": ("c",), "segmenter_threshold": 0.5, "gate_threshold": 0.5,
+        }, serving=inference)  # fmt: skip
+        listener.start()
+        tally = Pipeline(
+            finder=inference,
+            backend=inference,
+            measure=partial(measure_cracks, threshold=0.5, settings=Settings().measure),
+            record=recorder,
+            listeners=[listener],
+            mission_id="m",
+        ).run(frames())
+        listener.end()
+    inference.close()
+    rows = list(read_flight(tmp_path / "run").frames())
+    reference = OnnxRuntime(tiny_bundle).runtime
+    assert [row.runtime for row in rows] == [reference] * 3 + ["tensorrt 10.3.0 A CPU"] * 3
+    assert [row.variant for row in rows] == ["fp32"] * 6
+    assert [row.cracks for row in rows] == [1] * 6
+    assert (tally.frames, tally.skipped) == (6, 0)
+    first, *_, last, stopped = publisher.states
+    assert (first.state, first.runtime, first.degraded_reason) == ("degraded", reference, NO_ENGINE)
+    assert (last.state, last.runtime, last.degraded_reason) == ("running", "tensorrt 10.3.0 A CPU", None)
+    assert stopped.state == "stopped"
+
+
+def test_with_an_engine_that_fits_it_begins_on_it(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    first = open_inference(settings(tmp_path), tiny_bundle, mode="live")
+    wait(lambda: detected(first))
+    first.close()
+    again = open_inference(settings(tmp_path), tiny_bundle, mode="live")
+    assert again.runtime == "tensorrt 10.3.0 A CPU"
+    assert again.degraded is None
+    got = again.detect(wall(1)).probability
+    assert np.abs(got[45:60].astype(int) - expected_probability(wall(1))[45:60]).max() <= 1
+    again.close()
+
+
+def test_a_faulty_engine_is_put_aside_and_built_again_while_onnx_runtime_serves(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    first = open_inference(settings(tmp_path), tiny_bundle, mode="live")
+    wait(lambda: detected(first))
+    first.close()
+    for path in tmp_path.glob("*.engine"):
+        path.write_bytes(path.read_bytes()[:-10])
+    inference = open_inference(settings(tmp_path), tiny_bundle, mode="live")
+    assert inference.degraded == NO_ENGINE
+    assert inference.runtime == OnnxRuntime(tiny_bundle).runtime
+    wait(lambda: detected(inference))
+    assert inference.runtime == "tensorrt 10.3.0 A CPU"
+    inference.close()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        pytest.param("CPU_CUDA_INIT", "100", "no CUDA-capable device is detected", id="no GPU"),
+        pytest.param("CPU_CUDA_VERSION", "11040", "the CUDA driver is too old", id="an old driver"),
+        pytest.param("CPU_TRT_ERROR", "9", "largest difference from torch", id="engines that answer wrongly"),
+        pytest.param("CPU_CUDA_MEMORY_MB", "0", "CUDA_ERROR_OUT_OF_MEMORY", id="no memory on the GPU"),
+    ],
+)
+def test_a_machine_that_cannot_goes_on_with_onnx_runtime_and_says_why(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    variable: str, value: str, says: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv(variable, value)
+    inference = open_inference(settings(tmp_path), tiny_bundle, mode="live")
+    wait(lambda: detected(inference) or says in str(inference.degraded))
+    assert inference.detect(wall(0)).probability.any()
+    assert inference.runtime == OnnxRuntime(tiny_bundle).runtime
+    inference.close()
+
+
+def test_a_folder_that_cannot_hold_engines_is_named_and_the_agent_serves(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "engines").write_text("a file")
+    inference = open_inference(settings(tmp_path / "engines"), tiny_bundle, mode="live")
+    wait(lambda: detected(inference) or "engines cannot be kept here" in str(inference.degraded))
+    assert inference.runtime == OnnxRuntime(tiny_bundle).runtime
+    inference.close()
+
+
+def test_a_gpu_that_fails_in_mid_run_costs_no_frame(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inference = open_inference(settings(tmp_path), tiny_bundle, mode="live")
+    wait(lambda: detected(inference))
+    monkeypatch.setenv("CPU_CUDA_LOST", "1")
+    found = inference.detect(wall(1))
+    assert found.probability[50:53, 30:110].all()
+    assert inference.runtime == OnnxRuntime(tiny_bundle).runtime
+    assert "failed in mid-run: CUDA: " in str(inference.degraded)
+    inference.close()
+
+
+def test_the_end_of_a_run_ends_the_build(tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CPU_TRT_BUILD_SECONDS", "600")
+    inference = open_inference(settings(tmp_path), tiny_bundle, mode="live")
+    inference.detect(wall(0))
+    wait(lambda: any(tmp_path.glob(".*.lock")))
+    inference.close()
+    assert inference._thread is not None
+    assert not inference._thread.is_alive()
+
+
+class TestReplay:
+    def test_it_waits_for_the_build_and_never_swaps(
+        self, nvidia_variables: dict[str, Any], tiny_bundle_folder: Path, tmp_path: Path
+    ) -> None:
+        photos = flights_photos(tmp_path / "photos")
+        config = tmp_path / "device.yaml"
+        config.write_text(f"version: 1\nruntime:\n  engine:\n    cache: {tmp_path / 'engines'}\n")
+        records = []
+        for out in ("first", "second"):
+            done = crack(
+                "crack-agent", "replay", photos, "--out", tmp_path / out, "--bundle", tiny_bundle_folder,
+                "--config", config, "--runtime", "tensorrt", **nvidia_variables,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            assert ("this takes minutes" in done.stderr) == (out == "first")
+            lines = (tmp_path / out / "frames.jsonl").read_text().splitlines()
+            assert {json.loads(line)["runtime"] for line in lines} == {"tensorrt 10.3.0 A CPU"}
+            records.append([(tmp_path / out / name).read_bytes() for name in ("frames.jsonl", "cracks.jsonl")])
+        assert records[0] == records[1]
+
+    def test_auto_takes_an_engine_that_is_there_and_builds_none(self, tiny_bundle: Bundle, tmp_path: Path) -> None:
+        auto = settings(tmp_path, name="auto")
+        without = open_inference(auto, tiny_bundle, mode="replay")
+        assert without.runtime == OnnxRuntime(tiny_bundle).runtime
+        assert not list(tmp_path.iterdir())
+        live = open_inference(auto, tiny_bundle, mode="live")
+        wait(lambda: detected(live))
+        live.close()
+        assert open_inference(auto, tiny_bundle, mode="replay").runtime == "tensorrt 10.3.0 A CPU"
+
+    def test_a_build_that_fails_is_an_error_and_no_other_runtime(self, tiny_bundle: Bundle, tmp_path: Path) -> None:
+        (tmp_path / "engines").write_text("a file")
+        with pytest.raises(EngineError, match="engines cannot be kept here"):
+            open_inference(settings(tmp_path / "engines"), tiny_bundle, mode="replay")
+
+
+def flights_photos(folder: Path) -> Path:
+    folder.mkdir()
+    for index in range(3):
+        cv2.imwrite(str(folder / f"{index}.png"), wall(index))
+    return folder
