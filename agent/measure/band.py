@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.contract.arrays import Float64
+from agent.contract.arrays import Float32, Float64
 
 Int64: TypeAlias = NDArray[np.int64]
 
@@ -69,17 +69,16 @@ def darkness_quantiles(profiles: Float64, inner_px: Float64, crack: NDArray[np.i
     depths = depth_grid()
     if not len(profiles):
         return np.empty((0, 3))
-    joint = np.exp(depth_likelihood(profiles, inner_px).astype(np.float32))
-    seen = joint.sum(axis=2)
+    joint = np.exp(depth_likelihood(profiles, inner_px))
+    seen = joint.sum(axis=1)
     seen /= seen.max(axis=1, keepdims=True)
     told = np.log(_smoothed(seen, BLUR_UNEVEN / math.log(BLUR_RATIO) * BLUR_FINER) + 1e-3)
     blur = (told.sum(axis=0) - told) / math.sqrt(max(len(told) - 1, 1))
     blur = np.exp(blur - blur.max(axis=1, keepdims=True)).astype(np.float32)
-    own = np.einsum("mbd,mb->md", joint, blur, optimize=True)
+    own = (joint @ blur[:, :, None])[:, :, 0].astype(np.float64)
     own /= own.max(axis=1, keepdims=True)
-    like = own
     uneven = UNEVEN / math.log(DEPTH_RATIO)
-    alike = np.log(_smoothed(like / like.max(axis=1, keepdims=True), uneven) + 1e-4)
+    alike = np.log(_smoothed(own, uneven) + 1e-4)
     total = np.zeros((crack[-1] + 1, len(depths)))
     np.add.at(total, crack, alike)
     count = np.bincount(crack)[crack] - 1
@@ -91,14 +90,14 @@ def darkness_quantiles(profiles: Float64, inner_px: Float64, crack: NDArray[np.i
     return np.exp([np.interp((0.05, 0.5, 0.95), one, log_depth) for one in chance])
 
 
-def _smoothed(rows: Float64, sigma: float) -> Float64:
+def _smoothed(rows: Float32 | Float64, sigma: float) -> Float64:
     """Blur each row by a Gaussian of so many columns."""
     blurred = cv2.GaussianBlur(rows.astype(np.float32), (0, 0), sigmaX=sigma, sigmaY=1e-6)
     return np.asarray(blurred, np.float64)
 
 
-def depth_likelihood(profiles: Float64, inner_px: Float64) -> Float64:
-    """Return the logarithm of each profile's likelihood, (M, blurs, depths), 0 at its best.
+def depth_likelihood(profiles: Float64, inner_px: Float64) -> Float32:
+    """Return the logarithm of each profile's likelihood, (M, depths, blurs), 0 at its best.
 
     Args:
         profiles: (M, SAMPLES) darkness across the crack from -inner to +inner px, 0 on the surface, its centroid in the
@@ -110,51 +109,64 @@ def depth_likelihood(profiles: Float64, inner_px: Float64) -> Float64:
     odd = (profiles - profiles[:, ::-1])[:, HALF + 1 :] / 2
     ramp = np.arange(1.0, HALF + 1)
     odd = odd - (odd @ ramp / (ramp @ ramp))[:, None] * ramp  # a slope of light is no noise
-    weighted = even * grid.weight
-    flat = even - weighted.sum(axis=1, keepdims=True) / grid.weight.sum()
+    flat = (even - (even @ grid.weight)[:, None] / grid.weight.sum()).astype(np.float32)
+    whole = np.square(flat) @ grid.weight.astype(np.float32)
+    noise = 2 * np.square(odd).sum(axis=1) * 0.7  # what a ramp takes of it is allowed for
     step = inner_px / HALF
     first = np.rint(np.log(BLURS_PX[0] / step) / math.log(BLUR_RATIO)).astype(np.int64) - grid.first_blur
-    coarse = (len(blur_grid()) - 1) // BLUR_FINER + 1
-    rows = np.clip(first[:, None] + np.arange(coarse), 0, grid.shape.shape[0] - 1)  # blurs of each profile
-    along = np.einsum("bws,ms->mbw", grid.shape, flat * grid.weight, optimize=True)
-    along = np.take_along_axis(along, rows[:, :, None], axis=1)
-    depth = along / grid.norm[rows]  # the depth at which each band fits best
-    whole = (np.square(flat) * grid.weight).sum(axis=1)
-    cost = np.maximum(whole[:, None, None] - along * depth, 0)
-    cost[depth <= 0] = np.broadcast_to(whole[:, None, None], cost.shape)[depth <= 0]
-    best = cost.reshape(len(cost), -1)
-    place = best.argmin(axis=1)
-    best_depth = np.clip(depth.reshape(len(cost), -1)[np.arange(len(cost)), place], 0, 1)
-    noise = (best.min(axis=1) + 2 * np.square(odd).sum(axis=1) * 0.7) / (SAMPLES - 6)
-    variance = noise + np.square(MISFIT * best_depth) + 1e-7
-    misfit = cost / variance[:, None, None] * np.minimum(1, step / CORRELATED_PX)[:, None, None]
-    return _by_depth(misfit, profiles.sum(axis=1) * step, step)
+    found = np.empty((len(profiles), len(depth_grid()), len(blur_grid())), np.float32)
+    for blur in np.unique(first).tolist():  # stretches of like width
+        some = np.flatnonzero(first == blur)
+        cost, depth = _misfit(flat[some], whole[some], blur)
+        variance = (cost.min(axis=(1, 2)) + noise[some]) / (SAMPLES - 6) + np.square(MISFIT * depth) + 1e-7
+        cost *= (np.minimum(1, step[some] / CORRELATED_PX) / variance).astype(np.float32)[:, None, None]
+        found[some] = _by_depth(cost, profiles[some].sum(axis=1))
+    return found
 
 
-def _by_depth(misfit: Float64, loss_px: Float64, step: Float64) -> Float64:
-    """Read the misfit, (M, blurs, widths), at the widths that go with each depth: loss / depth."""
-    grid, depths = _grid(), depth_grid()
-    width = np.maximum(loss_px, 1e-3)[:, None] / depths / step[:, None]
-    at = np.clip((np.log(width / grid.width[0])) / math.log(WIDTH_RATIO), 1, len(grid.width) - 3)
+def _misfit(flat: Float32, whole: Float32, first: int) -> tuple[Float32, Float64]:
+    """Return each profile's misfit to each band at its best depth, (M, widths, blurs), and the depth of the best."""
+    grid = _grid()
+    blurs = slice(first, first + (len(blur_grid()) - 1) // BLUR_FINER + 1)
+    shape, norm = grid.shape[:, blurs], grid.norm[:, blurs]
+    along = ((flat * grid.weight.astype(np.float32)) @ shape.reshape(-1, HALF + 1).T).reshape(len(flat), *norm.shape)
+    np.maximum(along, 0, out=along)  # a band brighter than the surface is no crack
+    cost = np.maximum(whole[:, None, None] - np.square(along) / norm, 0)
+    width, blur = np.unravel_index(cost.reshape(len(cost), -1).argmin(axis=1), norm.shape)
+    depth = along[np.arange(len(cost)), width, blur] / norm[width, blur]
+    return cost, np.clip(depth, 0, 1).astype(np.float64)
+
+
+def _by_depth(misfit: Float32, loss: Float64) -> Float32:
+    """Read the misfit, (M, widths, blurs), at the widths that go with each depth: loss / depth, in samples."""
+    grid = _grid()
+    width = np.maximum(loss, 1e-3)[:, None] / depth_grid()
+    at = np.clip(np.log(width / grid.width[0]) / math.log(WIDTH_RATIO), 1, len(grid.width) - 3)
     base = np.floor(at).astype(np.int64)
-    t = (at - base)[:, None, :]
-    near = [np.take_along_axis(misfit, (base + k)[:, None, :], axis=2) for k in (-1, 0, 1, 2)]
-    cubic = near[1] + t / 2 * (
-        near[2]
-        - near[0]
-        + t * (2 * near[0] - 5 * near[1] + 4 * near[2] - near[3] + t * (3 * (near[1] - near[2]) + near[3] - near[0]))
-    )
-    finer = np.einsum("fb,mbd->mfd", _finer(misfit.shape[1]), cubic, optimize=True)
+    each = np.arange(len(misfit))[:, None]
+    weights = _cubic(at - base).astype(np.float32)
+    cubic = sum(weights[k, ..., None] * misfit[each, base + (k - 1)] for k in range(4))
+    finer = cubic @ _finer(misfit.shape[2]).T
     finer -= finer.min(axis=(1, 2), keepdims=True)
-    return np.asarray(-finer / 2, np.float64)
+    return np.asarray(finer / -2, np.float32)
+
+
+def _cubic(t: Float64) -> Float64:
+    """Return the weights of the four neighbours of a place t past the second, (4, ...); Catmull and Rom."""
+    return np.stack([
+        (-t + 2 * t**2 - t**3) / 2,
+        (2 - 5 * t**2 + 3 * t**3) / 2,
+        (t + 4 * t**2 - 3 * t**3) / 2,
+        (t**3 - t**2) / 2,
+    ])  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Grid:
     width: Float64  # (W,) in samples
     first_blur: int  # index of the first blur, counted in ratios from a blur of one sample
-    shape: Float64  # (B, W, HALF + 1) bands of depth 1, from the middle outwards, their mean taken off
-    norm: Float64  # (B, W) their sum of squares
+    shape: Float32  # (W, B, HALF + 1) bands of depth 1, from the middle outwards, their mean taken off
+    norm: Float32  # (W, B) their sum of squares
     weight: Float64  # (HALF + 1,) how many samples stand for one
 
 
@@ -166,29 +178,27 @@ def _grid() -> _Grid:
     weight = np.full(HALF + 1, 2.0)
     weight[0] = 1
     t = np.arange(HALF + 1.0)
-    scale = math.sqrt(2) * blur[:, None, None]
-    shape = (_erf((t + width[:, None] / 2) / scale) - _erf((t - width[:, None] / 2) / scale)) / 2
+    scale, half = math.sqrt(2) * blur[:, None], width[:, None, None] / 2
+    shape = (_erf((t + half) / scale) - _erf((t - half) / scale)) / 2
     shape -= (shape * weight).sum(axis=2, keepdims=True) / weight.sum()
     norm = np.maximum((np.square(shape) * weight).sum(axis=2), 1e-9)
-    return _Grid(width=width, first_blur=first, shape=shape, norm=norm, weight=weight)
+    return _Grid(
+        width=width,
+        first_blur=first,
+        shape=shape.astype(np.float32),
+        norm=norm.astype(np.float32),
+        weight=weight,
+    )
 
 
 @lru_cache(maxsize=1)
-def _finer(blurs: int) -> Float64:
-    """Return the matrix that reads values between the grid's blurs, cubic, (finer, blurs)."""
+def _finer(blurs: int) -> Float32:
+    """Return the matrix that reads values between the grid's blurs, (finer, blurs)."""
     at = np.arange(len(blur_grid())) / BLUR_FINER
-    matrix = np.zeros((len(at), blurs))
-    for row, position in enumerate(at):
-        base = min(int(position), blurs - 1)
-        t = position - base
-        weights = (
-            (-t + 2 * t**2 - t**3) / 2,
-            (2 - 5 * t**2 + 3 * t**3) / 2,
-            (t + 4 * t**2 - 3 * t**3) / 2,
-            (t**3 - t**2) / 2,
-        )
-        for k, weight in zip((-1, 0, 1, 2), weights, strict=True):
-            matrix[row, min(max(base + k, 0), blurs - 1)] += weight
+    base = np.minimum(at.astype(np.int64), blurs - 1)
+    matrix = np.zeros((len(at), blurs), np.float32)
+    for k, weight in enumerate(_cubic(at - base)):
+        np.add.at(matrix, (np.arange(len(at)), np.clip(base + k - 1, 0, blurs - 1)), weight)
     return matrix
 
 

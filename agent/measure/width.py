@@ -28,7 +28,7 @@ from agent.measure.graph import MAX_RADIUS_PX
 from agent.measure.profiles import MARGIN_PX, Lines, Profiles, read_profiles
 from agent.measure.settings import MeasureSettings
 
-MAX_PROFILES: Final = 50_000  # of a frame; beyond, every second, third, ... point is looked at
+MAX_PROFILES: Final = 5_000  # of a frame; beyond, every second, third, ... point is looked at
 STRETCH_PX: Final = 40  # of which the mean profile tells the darkness
 MOST_STRETCHES: Final = 128  # of a frame; beyond, they are longer
 MIN_PROFILES: Final = 8  # for a width
