@@ -44,6 +44,7 @@ from agent.listeners import Advancing, Publishing, Reporting
 from agent.measure import measure_cracks
 from agent.pipeline import Listener, Pipeline
 from agent.record import FlightRecorder, read_flight
+from agent.record.room import Room
 from agent.record.rows import NAMESPACE
 from agent.report import ReportWriter, report_again
 from agent.settings import Settings
@@ -122,11 +123,12 @@ def prepare(settings: Settings, channel: Channel, control: Control | None = None
     agent_run = _Run(settings, mode="live")
     out = settings.record.dir / str(uuid.uuid4())
     options = ReplayOptions(sources=(), out=out, publish=settings.mqtt.host is not None)
-    device = DeviceState(cameras, governor)
-    stream = _Stream(refs=refs, frames=cameras.frames, device=device)
+    room = Room(settings.record, running=out)
+    device = DeviceState(cameras, governor, not_kept=lambda: room.not_kept)
+    stream = _Stream(refs=refs, frames=cameras.frames, device=device, room=room)
 
     def mission(vitals: Vitals) -> Summary:
-        with closing(governor), cameras, _under(control, cameras, out):
+        with closing(governor), room, cameras, _under(control, cameras, out):
             return agent_run.over(stream, options, show_progress=False, vitals=vitals, channel=channel)
 
     return mission
@@ -197,6 +199,7 @@ class _Stream:
     frames: _Frames
     length: int | None = None  # frames to expect, where that is known
     device: DeviceState | None = None  # of a live run
+    room: Room | None = None  # likewise
     replayed: FlightHeader | None = None  # of the record, where one is replayed and nothing else
 
 
@@ -229,7 +232,7 @@ class _Run:
             header = self._header(stream, options)
             # what may fail comes first: --overwrite must not remove a run that cannot be replaced
             publisher = channel.use(self.settings) if channel else self._replays_publisher(options, stack)
-            recorder = FlightRecorder.open(options.out, header, overwrite=options.overwrite)
+            recorder = FlightRecorder.open(options.out, header, overwrite=options.overwrite, room=stream.room)
             writer = stack.enter_context(
                 ReportWriter(options.out, probabilities=options.save_probabilities, video=options.video)
             )
@@ -243,7 +246,9 @@ class _Run:
                 device=stream.device,
             )
             advance = stack.enter_context(progress.bar("frames", stream.length, shown=show_progress))
-            pipeline = self._pipeline(recorder, [Reporting(writer), publishing, Advancing(advance)], header.mission_id)
+            pipeline = self._pipeline(
+                recorder, [Reporting(writer, stream.room), publishing, Advancing(advance)], header.mission_id
+            )
             frames = stream.frames(idle=partial(_idle, publishing, vitals))
             if vitals:
                 vitals.watch(pipeline.tally, publisher)

@@ -16,6 +16,7 @@ from agent.health.device import DeviceState
 from agent.pipeline import Sighting
 from agent.progress import Advance
 from agent.record import FlightRecorder
+from agent.record.room import Room
 from agent.report import ReportWriter
 
 FLUSH_S: Final = 30.0  # how long the end of a replay waits for the broker
@@ -27,12 +28,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Reporting:
-    """Draws pictures for the report."""
+    """Draws pictures for the report, as long as there is room for them."""
 
     writer: ReportWriter
+    room: Room | None = None
 
     def saw(self, sighting: Sighting) -> None:
         """See `Listener.saw`."""
+        if self.room is not None and not self.room.enough:
+            return
         self.writer.add(
             sighting.row,
             sighting.crack_rows,

@@ -51,6 +51,18 @@ def claim(folder: Path, *, overwrite: bool) -> None:
         )
 
 
+def remove_run(folder: Path) -> None:
+    """Remove a run, and its folder unless somebody put something of their own into it.
+
+    Raises:
+        OutputError: it cannot be told what its run wrote, or that cannot be removed.
+    """
+    with writing(folder):
+        _remove_run(folder)
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def _remove_run(folder: Path) -> None:
     """Remove the files that the run's rows name, then the run's own files, `flight.json` last."""
     try:

@@ -17,6 +17,7 @@ from agent.errors import InputError
 from agent.record import jsonl
 from agent.record.claim import claim
 from agent.record.layout import inside, write_atomically, writing
+from agent.record.room import Room
 
 
 class FlightRecorder:
@@ -25,8 +26,9 @@ class FlightRecorder:
     Leaving the `with` block closes the record: complete if the block ended by itself, incomplete if by an exception.
     """
 
-    def __init__(self, folder: Path, header: FlightHeader) -> None:
+    def __init__(self, folder: Path, header: FlightHeader, *, room: Room | None = None) -> None:
         self.folder = folder
+        self._room = room
         self.header = header.model_copy(update={"complete": False, "frames": 0, "skipped": 0, "cracks": 0})
         self._write_header()
         self._frames = _Journal(folder / FRAMES_FILE)
@@ -34,19 +36,20 @@ class FlightRecorder:
         self._closed = False
 
     @classmethod
-    def open(cls, folder: Path, header: FlightHeader, *, overwrite: bool = False) -> Self:
+    def open(cls, folder: Path, header: FlightHeader, *, overwrite: bool = False, room: Room | None = None) -> Self:
         """Make the folder ready and write `flight.json`, not yet complete.
 
         Args:
             folder: is made if it is not there.
             header: what is run on what; its counts and `complete` are the recorder's business.
             overwrite: remove the files of the run that is there, and nothing else.
+            room: says whether there is room for pictures; None: always.
 
         Raises:
             OutputError: the folder cannot be written to, or holds a run or anything else.
         """
         claim(folder, overwrite=overwrite)
-        return cls(folder, header)
+        return cls(folder, header, room=room)
 
     def keep_frame(self, frame: Frame, *, evidence: bool) -> str | None:
         """Keep the picture as far as the header's `frames_kept` says, and return where it lies in the record.
@@ -61,6 +64,8 @@ class FlightRecorder:
         """
         kept = self.header.frames_kept
         if kept == "none" or (kept == "evidence" and not evidence):
+            return None
+        if self._room is not None and not self._room.keep():
             return None
         content, suffix = (frame.encoded, frame.suffix) if frame.encoded is not None else (_png(frame), ".png")
         file = f"{FRAMES_FOLDER}/{frame.name}{suffix}"

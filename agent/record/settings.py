@@ -24,7 +24,11 @@ class RecordSettings(Section):
     dir: Path = Field(default=Path("flights"), description="Where `run` puts its records, one folder per mission.")
     max_gb: float = Field(default=20, gt=0, le=100_000, description="All records together, 10^9 bytes.")
     max_age_days: float | None = Field(
-        default=90, gt=0, le=36_500, description="Missions that ended longer ago are removed; null: none for its age."
+        default=90,
+        gt=0,
+        le=36_500,
+        description="Missions that ended longer ago are removed, while the clock is synchronised; "
+        "null: none for its age.",
     )
     min_free_gb: float = Field(
         default=0.5, ge=0, le=100_000, description="Room to leave on the disk for everything else, 10^9 bytes."
