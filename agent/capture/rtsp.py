@@ -44,7 +44,12 @@ class RtspCamera:
             container = av.open(
                 self._url,
                 format="rtsp",
-                options={"rtsp_transport": self._transport, "fflags": "nobuffer", "flags": "low_delay"},
+                options={
+                    "rtsp_transport": self._transport,
+                    "fflags": "nobuffer",
+                    "flags": "low_delay",
+                    "fpsprobesize": "0",
+                },
                 timeout=(self._first_frame_s, self._stall_s),
             )
         except av.error.HTTPUnauthorizedError as exc:
