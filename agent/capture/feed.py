@@ -250,7 +250,9 @@ class LiveFeed:
             self._times.clear()
         self._tell("lost", str(exc))
         if not known:  # once, and not at every attempt of a night
-            logger.warning("camera %s: %s; trying again", self.name, exc)
+            logger.warning(
+                "camera %s: %s; trying again", self.name, str(exc)
+            )  # a log that keeps it must not keep frames
 
     def _tell(self, state: CameraState, problem: str | None) -> None:
         changes: dict[str, Any] = {"state": state, "problem": problem}

@@ -94,8 +94,9 @@ class GstCamera:
         message = self._pipeline.get_bus().pop_filtered(self._gst.MessageType.ERROR)
         if message is None:
             return None
-        error, _ = message.parse_error()
-        return f"{message.src.get_name()}: {error.message}"
+        error, debug = message.parse_error()
+        *_, detail = (debug or "").splitlines() or [""]
+        return f"{message.src.get_name()}: {error.message} {detail}".strip()
 
 
 def csi_pipeline(sensor: int, *, size_px: tuple[int, int] | None, fps: float | None) -> str:

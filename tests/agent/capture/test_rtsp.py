@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.capture.camera import Camera
+from agent.capture.camera import Camera, Picture
+from agent.capture.fallback import FallbackCamera
 from agent.capture.feed import LiveFeed
+from agent.capture.gstreamer import GstCamera, hardware_rtsp_pipeline
 from agent.capture.rtsp import RtspCamera
 from agent.capture.settings import CaptureSettings
 from agent.errors import CameraError
@@ -121,6 +123,25 @@ def test_a_wrong_password_is_named_as_such_and_never_told(server: RtspServer) ->
             with pytest.raises(CameraError, match="refuses the user or password") as refusal:
                 camera_at(asking.url(login=login)).open()
             assert SECRET not in str(refusal.value)
+
+
+def test_where_the_hardware_decoder_is_not_there_software_decodes(server: RtspServer) -> None:
+    pipeline = hardware_rtsp_pipeline(server.url(), transport="tcp")
+    camera = FallbackCamera(GstCamera(pipeline, first_frame_s=5, stall_s=5), camera_at(server.url()))
+    for _ in range(2):
+        camera.open()
+        assert any(isinstance(camera.read(), Picture) for _ in range(20))
+        camera.close()
+        assert camera.fallen_back
+
+
+def test_a_camera_that_is_off_does_not_make_the_hardware_decoder_look_broken(server: RtspServer) -> None:
+    pipeline = hardware_rtsp_pipeline(server.url(port=9), transport="tcp")
+    camera = FallbackCamera(GstCamera(pipeline, first_frame_s=5, stall_s=5), camera_at(server.url(port=9)))
+    with pytest.raises(CameraError, match="cannot be connected to"):
+        camera.open()
+    camera.close()
+    assert not camera.fallen_back
 
 
 @pytest.mark.parametrize(
