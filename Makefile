@@ -28,7 +28,7 @@ test: $(VENV)/.dev ## every test but the slow ones
 	$(BIN)/python -m pytest -m "not slow"
 
 test-agent: $(VENV)/.agent-dev ## the device's tests, without torch: make test-agent PYTHON=python3.10 VENV=.venv-3.10
-	.ci/system mosquitto mosquitto-clients iproute2 openssl g++ binutils
+	.ci/system mosquitto $(CAMERAS) mosquitto-clients iproute2 openssl g++ binutils
 	.ci/trt-bindings $(BIN)/python
 	$(BIN)/python -m pytest tests/agent -m "not slow"
 
@@ -57,7 +57,7 @@ mutants: $(VENV)/.dev ## break each loss on purpose and see a test fail
 	$(BIN)/python -m tests.support.mutants
 
 test-faults: $(VENV)/.dev ## kills, outages, full disks, broken databases: the long form, about half an hour, with a table
-	.ci/system mosquitto mosquitto-clients iproute2 openssl
+	.ci/system mosquitto $(CAMERAS) mosquitto-clients iproute2 openssl
 	rm -f .faults.txt
 	CRACKSCOUT_FAULTS_LONG=1 CRACKSCOUT_FAULTS_TABLE="$(CURDIR)/.faults.txt" $(BIN)/python -m pytest \
 		tests/agent/deliver/test_faults.py tests/agent/deliver/test_mqtt.py tests/agent/deliver/test_commands.py; \
@@ -74,7 +74,7 @@ device-bundle: $(VENV)/.agent ## one folder from which a Jetson is installed wit
 	$(BIN)/python systemd/device_bundle.py --out device-bundle $(DEVICE_ARGS)
 
 test-service: $(VENV)/.dev ## boot the systemd unit in a container, kill it, hang it, take its password: minutes, needs root
-	.ci/system mosquitto mosquitto-clients iproute2 openssl systemd-container debootstrap
+	.ci/system mosquitto $(CAMERAS) mosquitto-clients iproute2 openssl systemd-container debootstrap
 	$(BIN)/python -m tests.systemd.boot
 
 clean:

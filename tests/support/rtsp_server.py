@@ -55,7 +55,7 @@ def _ask_for(server: GstRtspServer.RTSPServer, factory: GstRtspServer.RTSPMediaF
     factory.set_permissions(permissions)
 
 
-def _listen(filters: list) -> None:
+def _listen(filters: list[Gst.Element]) -> None:
     for line in sys.stdin:
         for element in filters:
             element.set_property("caps", Gst.Caps.from_string(CAPS.format(*line.split())))
