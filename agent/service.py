@@ -82,15 +82,14 @@ class Service:
     def run(self) -> None:
         """Run missions until SIGTERM or Ctrl-C; to be called in the main thread."""
         with ExitStack() as stack:
-            for number, handler in ((signal.SIGTERM, self._on_stop), (signal.SIGHUP, self._on_reload)):
+            handlers = {signal.SIGTERM: self._on_stop, signal.SIGINT: self._on_stop, signal.SIGHUP: self._on_reload}
+            for number, handler in handlers.items():
                 stack.callback(signal.signal, number, signal.signal(number, handler))
-            try:
-                self._start()
-                self._notify("READY=1", f"STATUS={self._state}")
-                while not self._stopping:
-                    self._once()
-            except KeyboardInterrupt:
-                logger.info("told to stop")
+            self._start()
+            self._notify("READY=1", f"STATUS={self._state}")
+            while not self._stopping:
+                self._once()
+            logger.info("told to stop")
         self._notify("STOPPING=1", "STATUS=stopping")
 
     def _start(self) -> None:
@@ -105,6 +104,8 @@ class Service:
         with self._preparing:
             mission, self._next = self._next, None
             self._vitals.begin()
+            if self._stopping:  # between the question above and this
+                return
         if mission is None:
             self._vitals.wait(self._retry_s)
             if self.problem is not None and not self._vitals.ending:
@@ -138,10 +139,10 @@ class Service:
         return f"{doing}; the last reload was refused: {self._refusal}" if self._refusal else doing
 
     def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
+        # No exception: it would come out in the middle of a commit. The loop looks several times a second; should it
+        # hang, systemd kills it after TimeoutStopSec.
         self._stopping = True
-        if not self._vitals.ending:  # else the record is being closed, and nothing may interrupt that
-            self._vitals.end()
-            raise KeyboardInterrupt
+        self._vitals.end()
 
     def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
         # in a thread: building parts takes a while, and a handler may have interrupted anything

@@ -6,7 +6,6 @@ The loop beats after each frame, and whoever waits in it (for a camera, paused, 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar
@@ -18,6 +17,7 @@ from agent.pipeline import Tally
 
 T = TypeVar("T")
 STATUS_EVERY_S: Final = 5.0
+SLICE_S: Final = 0.2  # how long a wait sleeps before it looks around
 FED_PER_LIMIT: Final = 4  # beats are passed on this many times within the watchdog's limit, at most
 
 
@@ -37,7 +37,7 @@ class Vitals:
         self._every_s = watchdog_s / FED_PER_LIMIT if watchdog_s else None
         self._clock = clock
         self._fed_at = self._told_at = -float("inf")
-        self._ending = threading.Event()
+        self._ending = False  # no event or lock: signal handlers set it, in the middle of anything
         self.beat_at = clock()
         self.reload: Callable[[], None] = _not_here  # for commands; the service's
         self.tally = Tally()  # of the run that goes on, or of the last one
@@ -47,15 +47,15 @@ class Vitals:
     @property
     def ending(self) -> bool:
         """Whether the run shall end at the next opportunity."""
-        return self._ending.is_set()
+        return self._ending
 
     def begin(self) -> None:
         """Take back an `end` that was meant for the run before."""
-        self._ending.clear()
+        self._ending = False
 
     def end(self) -> None:
-        """Ask the run to end in order, from any thread."""
-        self._ending.set()
+        """Ask the run to end in order, from any thread or signal handler."""
+        self._ending = True
 
     def watch(self, tally: Tally, publisher: Publisher) -> None:
         """Show this run's figures from now on."""
@@ -97,7 +97,7 @@ class Vitals:
         until = self._clock() + seconds
         while (left := until - self._clock()) > 0 and not self.ending:
             self.beat()
-            self._ending.wait(min(left, self._every_s or 1.0, 1.0))
+            time.sleep(min(left, self._every_s or SLICE_S, SLICE_S))
 
 
 def _not_here() -> None:
