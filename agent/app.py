@@ -9,7 +9,7 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +24,7 @@ from agent.bundles import open_bundle
 from agent.capture import open_cameras, open_sources
 from agent.capture.cameras import Cameras
 from agent.capture.recorded import Recorded
+from agent.capture.settings import CameraSettings
 from agent.capture.source import Source
 from agent.choose import open_inference
 from agent.contract.bundle import Bundle
@@ -43,6 +44,9 @@ from agent.inference import Inference
 from agent.listeners import Advancing, Publishing, Reporting
 from agent.measure import measure_cracks
 from agent.pipeline import Listener, Pipeline
+from agent.place import surfaced
+from agent.place.locate import Locator
+from agent.place.located import LiveLocators, Located, located, missing
 from agent.record import FlightRecorder, read_flight
 from agent.record.room import Room
 from agent.record.rows import NAMESPACE
@@ -65,6 +69,8 @@ class ReplayOptions:
     sources: tuple[Path, ...]
     out: Path
     mm_per_px: float | None = None
+    telemetry: Path | None = None
+    camera: str | None = None  # of the settings' cameras, whose scale and lens are used
     save_probabilities: bool = False
     video: bool = False
     publish: bool = False
@@ -80,16 +86,16 @@ def replay(options: ReplayOptions, settings: Settings, *, show_progress: bool = 
         KeyboardInterrupt: Ctrl-C or SIGTERM; the record and the reports then hold what was done so far.
     """
     _keep_apart(options)
-    sources = open_sources(
-        options.sources,
-        camera="camera",
-        scale=_scale(options.mm_per_px),
-        recursive=options.recursive,
-    )
+    camera = _camera(settings, options.camera)
+    given = _scale(options.mm_per_px if options.mm_per_px is not None or camera is None else camera.mm_per_px)
+    name = "camera" if camera is None else camera.name
+    found = open_sources(options.sources, camera=name, scale=given, recursive=options.recursive)
+    place = (camera and camera.place) or settings.place
+    sources, locator = located(found, place, telemetry=options.telemetry)
     logging.getLogger("agent.deliver").setLevel(logging.ERROR)  # how delivery went is said once, at the end
     if options.publish and settings.mqtt.host is None:
         raise ConfigError("mqtt.host is not set: --publish needs a broker (CRACKSCOUT_MQTT__HOST or --config)")
-    return _Run(settings, mode="replay").over(_of_files(sources), options, show_progress=show_progress)
+    return _Run(settings, mode="replay").over(_of_files(sources, locator), options, show_progress=show_progress)
 
 
 def run(settings: Settings) -> Summary:
@@ -125,10 +131,17 @@ def prepare(settings: Settings, channel: Channel, control: Control | None = None
     options = ReplayOptions(sources=(), out=out, publish=settings.mqtt.host is not None)
     room = Room(settings.record, running=out)
     device = DeviceState(cameras, governor, not_kept=lambda: room.not_kept)
-    stream = _Stream(refs=refs, frames=cameras.frames, device=device, room=room)
+    locators = LiveLocators({one.name: one.place or settings.place for one in settings.cameras})
+    stream = _Stream(
+        refs=refs,
+        frames=lambda *, idle: locators.over(cameras.frames(idle=idle)),
+        located=locators.locators,
+        device=device,
+        room=room,
+    )
 
     def mission(vitals: Vitals) -> Summary:
-        with closing(governor), room, cameras, _under(control, cameras, out):
+        with closing(governor), closing(locators), room, cameras, _under(control, cameras, out):
             return agent_run.over(stream, options, show_progress=False, vitals=vitals, channel=channel)
 
     return mission
@@ -197,6 +210,7 @@ class _Stream:
 
     refs: tuple[SourceRef, ...]
     frames: _Frames
+    located: Sequence[Locator] = ()  # for what they counted
     length: int | None = None  # frames to expect, where that is known
     device: DeviceState | None = None  # of a live run
     room: Room | None = None  # likewise
@@ -272,6 +286,7 @@ class _Run:
             tally=pipeline.tally,
             wall_seconds=time.monotonic() - start,
             ignored=sum((Counter(ref.ignored) for ref in stream.refs), Counter()),
+            unplaced=missing(stream.located),
             unacknowledged=unacknowledged if options.publish else None,
         )
 
@@ -290,6 +305,7 @@ class _Run:
             "detect": settings["detect"],
             "measure": settings["measure"],
             "severity": settings["severity"],
+            "place": settings["place"],
         }
         if stream.replayed is not None and _how_flown(stream.replayed) == how:
             return stream.replayed.mission_id
@@ -319,7 +335,7 @@ class _Run:
             finder=self.inference,
             backend=self.inference,
             measure=grading(
-                partial(measure_cracks, threshold=self._segmenter_threshold, settings=self.settings.measure),
+                surfaced(partial(measure_cracks, threshold=self._segmenter_threshold, settings=self.settings.measure)),
                 self.settings.severity,
             ),
             record=recorder,
@@ -374,9 +390,16 @@ def _scale(mm_per_px: float | None) -> Scale | None:
     if mm_per_px is None:
         return None
     try:
-        return Scale(mm_per_px=mm_per_px, source="setting")
+        return Scale(mm_per_px=mm_per_px, source="setting", method="given")
     except ValueError as exc:
         raise ConfigError(f"{exc}; give the size of a pixel on the surface, for instance 0.5") from exc
+
+
+def _camera(settings: Settings, name: str | None) -> CameraSettings | None:
+    found = {camera.name: camera for camera in settings.cameras}
+    if name is not None and name not in found:
+        raise ConfigError(f"--camera {name}: not one of the settings' cameras ({', '.join(found) or 'there are none'})")
+    return found[name] if name is not None else None
 
 
 def _keep_apart(options: ReplayOptions) -> None:
@@ -390,13 +413,15 @@ def _keep_apart(options: ReplayOptions) -> None:
             raise OutputError(f"{options.out}: lies in {source}, which is read with --recursive; choose another folder")
 
 
-def _of_files(sources: list[Source]) -> _Stream:
+def _of_files(sources: list[Located], locator: Locator) -> _Stream:
+    one = sources[0].inner if len(sources) == 1 and sources[0].ref == sources[0].inner.ref else None
     lengths = [source.length for source in sources]
     return _Stream(
         refs=tuple(source.ref for source in sources),
         frames=lambda *, idle: _chained(sources),  # noqa: ARG005 - files keep nobody waiting
         length=None if None in lengths else sum(length or 0 for length in lengths),
-        replayed=sources[0].header if len(sources) == 1 and isinstance(sources[0], Recorded) else None,
+        located=[locator],
+        replayed=one.header if isinstance(one, Recorded) else None,
     )
 
 
@@ -411,6 +436,7 @@ def _how_flown(header: FlightHeader) -> dict[str, Any] | None:
         "detect": header.settings.get("detect"),
         "measure": header.settings.get("measure"),
         "severity": header.settings.get("severity"),
+        "place": header.settings.get("place"),
     }
 
 
@@ -424,7 +450,7 @@ def _idle(publishing: Publishing, vitals: Vitals | None) -> bool:
     return not vitals.ending
 
 
-def _chained(sources: list[Source]) -> Iterator[Frame | SkippedFrame]:
+def _chained(sources: Sequence[Source]) -> Iterator[Frame | SkippedFrame]:
     start = 0
     for source in sources:
         for frame in source.frames(start):

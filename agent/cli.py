@@ -69,6 +69,10 @@ def replay(
     bundle: BundleOption = None,
     config: Config = None,
     mm_per_px: Annotated[float | None, typer.Option(help="Size of a pixel on the surface, mm.")] = None,
+    telemetry: Annotated[
+        Path | None, typer.Option("--telemetry", help="DJI .srt, .csv, .jsonl, MAVLink .tlog or .bin: place and scale.")
+    ] = None,
+    camera: Annotated[str | None, typer.Option("--camera", help="Whose scale and lens of the settings to use.")] = None,
     runtime: RuntimeOption = None,
     save_probabilities: Annotated[bool, typer.Option("--save-probabilities", help="16-bit maps.")] = False,
     video: Annotated[bool, typer.Option("--video", help="Also write an overlay video.")] = False,
@@ -86,6 +90,8 @@ def replay(
             sources=tuple(sources),
             out=out,
             mm_per_px=mm_per_px,
+            telemetry=telemetry,
+            camera=camera,
             save_probabilities=save_probabilities,
             video=video,
             publish=publish,

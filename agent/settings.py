@@ -40,6 +40,7 @@ from agent.health.settings import HeatSettings, MetricsSettings
 from agent.infer.backend import RuntimeName
 from agent.infer.settings import EngineSettings
 from agent.measure.settings import MeasureSettings
+from agent.place.settings import PlaceSettings
 from agent.record.settings import RecordSettings
 from agent.severity.settings import SeveritySettings
 from agent.strict_yaml import Keys, Place, dotted
@@ -170,6 +171,7 @@ class Settings(Section):
     detect: DetectSettings = DetectSettings()
     measure: MeasureSettings = MeasureSettings()
     severity: SeveritySettings = SeveritySettings()
+    place: PlaceSettings = PlaceSettings()
     record: RecordSettings = RecordSettings()
     mqtt: MqttSettings = MqttSettings()
     delivery: DeliverySettings = DeliverySettings()

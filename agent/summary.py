@@ -20,6 +20,9 @@ class Summary:
     tally: Tally
     wall_seconds: float
     ignored: Mapping[str, int] = field(default_factory=dict)  # files of the folders that were not read, by suffix
+    unplaced: Mapping[str, int] = field(
+        default_factory=dict
+    )  # frames without scale or place, and rows left out, by why
     unacknowledged: int | None = None  # reports that the broker has not taken; None if none were to be published
 
     @property
@@ -35,6 +38,7 @@ class Summary:
             "skipped": tally.skipped,
             "cracks": tally.cracks,
             "ignored": dict(self.ignored),
+            "unplaced": dict(self.unplaced),
             "tiles": tally.tiles,
             "tiles_segmented": tally.tiles_segmented,
             "megapixels": round(tally.megapixels, 3),
@@ -57,6 +61,7 @@ class Summary:
             f"{tally.tiles_segmented} of {tally.tiles} tiles passed the gate",
             *([f"files in the folders that are no photos and were not read: {ignored}"] if ignored else []),
         ]
+        lines += [f"scale and place: {count} x {reason}" for reason, count in self.unplaced.items()]
         if self.unacknowledged is not None:
             lines.append(
                 f"{self.unacknowledged} reports were not acknowledged by the broker; they are in the flight record"

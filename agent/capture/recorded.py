@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.capture.decode import decode_image
 from agent.capture.fingerprint import fingerprint
 from agent.contract.flight import FLIGHT_FILE, FRAMES_FILE, FlightHeader, FrameRow, SourceRef
-from agent.contract.frame import Frame, Pose, Scale, SkippedFrame
+from agent.contract.frame import Frame, Place, Pose, Scale, SkippedFrame
 from agent.errors import InputError
 from agent.record import quality_of, read_flight
 
@@ -84,7 +84,7 @@ class Recorded:
         # a camera's file is hashed as it is; a video frame, kept as PNG, by its pixels
         if row.sha256 not in {hashlib.sha256(content).hexdigest(), hashlib.sha256(image.data).hexdigest()}:
             return skipped(f"{row.file} is not the picture that was recorded (sha256 differs)")
-        scale = self._scale or Scale(mm_per_px=row.scale_mm_px, source=row.scale_source)
+        scale = self._scale or Scale(mm_per_px=row.scale_mm_px, source=row.scale_source, method=row.scale_method)
         return Frame(
             index=index,
             name=row.name,
@@ -96,6 +96,7 @@ class Recorded:
             encoded=content,
             suffix=path.suffix,
             scale=scale,
+            place=Place(lat=row.lat, lon=row.lon, alt_m=row.alt_m, chainage_m=row.chainage_m, clock_deg=row.clock_deg),
             pose=Pose(**row.pose.model_dump()) if row.pose else None,
             captured_ms=row.captured_ms,
             quality=quality_of(row),

@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from agent.contract.reports import SEGMENT_PATTERN
 from agent.contract.strict import Section
+from agent.place.settings import PlaceSettings
 from agent.redact import without_passwords
 
 KINDS: Final = {
@@ -42,6 +43,9 @@ class CameraSettings(Section):
         gt=0,
         description="Size of a pixel on the surface; null: unknown. Holds for the size of picture that the camera "
         "begins with: should it change in flight, the scale is unknown until it is as before.",
+    )
+    place: PlaceSettings | None = Field(
+        default=None, description="Its own scale, lens and place; null: as the section `place` says."
     )
     width_px: int | None = Field(default=None, ge=16, le=16384, description="Asked of v4l2 and csi; null: its own.")
     height_px: int | None = Field(default=None, ge=16, le=16384, description="Asked of v4l2 and csi; null: its own.")

@@ -68,7 +68,8 @@ class Crack:
     @property
     def length_mm(self) -> float | None:
         """Length along the centre line; None where the scale is unknown."""
-        return self._in_mm(self.length_px)
+        in_mm = self._in_mm(self.length_px)
+        return None if in_mm is None else in_mm / self.scale.across * self.scale.along
 
     @property
     def width_mm(self) -> float | None:
@@ -99,7 +100,7 @@ class Crack:
     def area_mm2(self) -> float | None:
         """Area of the crack's pixels; None where the scale is unknown."""
         mm_per_px = self.scale.mm_per_px
-        return None if mm_per_px is None else self.area_px * mm_per_px**2
+        return None if mm_per_px is None else self.area_px * mm_per_px**2 * self.scale.area
 
     def _end_mm(self, end_px: float | None) -> float | None:
         if end_px is None or not self.width_px:
@@ -110,4 +111,4 @@ class Crack:
 
     def _in_mm(self, px: float | None) -> float | None:
         mm_per_px = self.scale.mm_per_px
-        return None if px is None or mm_per_px is None else px * mm_per_px
+        return None if px is None or mm_per_px is None else px * mm_per_px * self.scale.across

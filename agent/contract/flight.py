@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from agent.contract.frame import ScaleSource
+from agent.contract.frame import ScaleMethod, ScaleSource
 from agent.contract.reports import Severity
 from agent.contract.strict import Strict
 
@@ -89,6 +89,13 @@ class FrameRow(Strict):
     height: Count = 0
     scale_mm_px: float | None = None
     scale_source: ScaleSource = "none"
+    scale_method: ScaleMethod | None = Field(default=None, description="How the scale was come by.")
+    scale_reason: str | None = Field(default=None, description="Why the scale is unknown, where one was asked for.")
+    lat: float | None = Field(default=None, description="Of the camera, degrees, WGS 84.")
+    lon: float | None = None
+    alt_m: float | None = None
+    chainage_m: float | None = Field(default=None, description="Of the camera along the tunnel.")
+    clock_deg: float | None = Field(default=None, description="Where it looks: 0 crown, 90 right.")
     pose: PoseRow | None = None
     runtime: str | None = None
     variant: str | None = None
@@ -168,5 +175,13 @@ class CrackRow(Strict):
     width_p50_mm: Px | None
     width_max_mm: Px | None
     area_mm2: Px | None
+    lat: float | None = Field(default=None, description="Degrees, WGS 84; see position_of.")
+    lon: float | None = None
+    alt_m: float | None = None
+    chainage_m: float | None = None
+    clock_deg: float | None = Field(default=None, description="Around the tunnel: 0 crown, 90 right.")
+    position_of: Literal["camera", "surface"] | None = Field(
+        default=None, description="Whose place it is: the crack's own, or only that of the camera that saw it."
+    )
     branches: tuple[BranchRow, ...]
     mask: MaskRle

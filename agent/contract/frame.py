@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
-from agent.contract.arrays import Bool, UInt8
+from agent.contract.arrays import Bool, Float64, UInt8
 
 ScaleSource = Literal["none", "setting", "telemetry", "rendered"]
+ScaleMethod = Literal["given", "standoff", "lrf", "lidar", "depth", "lasers", "radius", "geotiff"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +17,12 @@ class Scale:
 
     mm_per_px: float | None  # None: unknown, and then every figure in mm is None
     source: ScaleSource
+    method: ScaleMethod | None = None  # how it was come by; None where nobody said
+    # What a crack's place in a picture seen at a slant, through a lens, adds to that; of a crack, not of a frame.
+    geometry: Geometry | None = None  # None where the scale is the same all over the picture
+    along: float = 1.0  # of lengths along its lines
+    across: float = 1.0  # of widths
+    area: float = 1.0
 
     def __post_init__(self) -> None:
         if (self.mm_per_px is None) != (self.source == "none"):
@@ -25,6 +32,30 @@ class Scale:
 
 
 UNKNOWN_SCALE = Scale(mm_per_px=None, source="none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where on earth, or in a tunnel; None where unknown, never a guess."""
+
+    lat: float | None = None  # degrees north, WGS 84
+    lon: float | None = None  # degrees east
+    alt_m: float | None = None  # as the source has it: above the ellipsoid or the sea
+    chainage_m: float | None = None  # along the tunnel
+    clock_deg: float | None = None  # around the tunnel as one looks up the chainage: 0 crown, 90 right, [0, 360)
+    of: Literal["camera", "surface"] = "camera"  # whose place it is
+
+
+class Geometry(Protocol):
+    """How a picture lies on the surface."""
+
+    def stretch(self, xy_px: Float64) -> Float64:
+        """Return (N, 3, 2): how far a step of one px along x and along y goes on the surface, mm; NaN: misses it."""
+        ...
+
+    def place(self, x_px: float, y_px: float) -> Place:
+        """Return where on the surface a point of the picture lies."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +92,17 @@ class Frame:
     encoded: bytes | None = None  # the camera's own file, passed through when frames are kept
     suffix: str = ".png"  # of `encoded`
     scale: Scale = UNKNOWN_SCALE
+    scale_reason: str | None = None  # why the scale is unknown, where one was asked for
     pose: Pose | None = None
+    place: Place | None = None  # of the camera
     captured_ms: int | None = None  # of a live camera: when it arrived, since 1970, UTC, by this computer's clock
     quality: Quality | None = None  # of a live camera
     ignored: Bool | None = None  # (H, W), True where the carrier's own gear is in view
+
+    def where(self, x_px: float, y_px: float) -> Place:
+        """Return the place of a point of the picture: on the surface if that is known, else the camera's."""
+        geometry = self.scale.geometry
+        return geometry.place(x_px, y_px) if geometry else self.place or Place()
 
     @property
     def ignored_share(self) -> float:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 DECIMALS: Final = 3  # of px, mm and degrees: finer than any of them is known
 _WHOLE: Final = {int, str, bool, type(None)}
 _NUMBERS: Final = {float, type(None)}
-_FINER: Final = {"scale_mm_px": 9, "confidence": 6, "rotation_deg": 6}
+_FINER: Final = {"scale_mm_px": 9, "confidence": 6, "rotation_deg": 6, "lat": 8, "lon": 8}
 
 
 def line(row: BaseModel) -> bytes:

@@ -9,7 +9,7 @@ from typing import Final
 
 from agent.contract.crack import Branch, Crack
 from agent.contract.flight import BranchRow, CrackRow, FrameRow, MaskRle, PoseRow
-from agent.contract.frame import Frame, Quality, SkippedFrame
+from agent.contract.frame import Frame, Place, Quality, SkippedFrame
 from agent.measure import mask_rle
 
 NAMESPACE: Final = uuid.UUID("01a30a63-9019-4ad3-8d34-e22611d27ea2")  # ours, for ever: ids are the same in every replay
@@ -53,6 +53,9 @@ def frame_row(
         height=frame.height,
         scale_mm_px=frame.scale.mm_per_px,
         scale_source=frame.scale.source,
+        scale_method=frame.scale.method,
+        scale_reason=frame.scale_reason,
+        **_placed(frame.place),
         pose=None if pose is None else PoseRow(x_mm=pose.x_mm, y_mm=pose.y_mm, rotation_deg=pose.rotation_deg),
         runtime=runtime,
         variant=variant,
@@ -107,6 +110,7 @@ def crack_row(crack: Crack, frame: Frame, *, number: int, mission_id: str) -> Cr
     crack_id = uuid.uuid5(mission, f"{frame.camera}|{frame.index}|{number}")
     revision = 0
     x, y, width, height = crack.bbox_xywh_px
+    where = frame.where(x + width / 2, y + height / 2)
     size, counts = mask_rle(crack.bbox_xywh_px, crack.mask, (frame.height, frame.width))
     return CrackRow(
         id=str(uuid.uuid5(mission, f"{frame.camera}|{frame.index}|{crack_id}|{revision}")),
@@ -147,6 +151,8 @@ def crack_row(crack: Crack, frame: Frame, *, number: int, mission_id: str) -> Cr
         width_p50_mm=crack.width_p50_mm,
         width_max_mm=crack.width_max_mm,
         area_mm2=crack.area_mm2,
+        **_placed(where),
+        position_of=where.of if where.lat is not None or where.chainage_m is not None else None,
         branches=tuple(map(_branch_row, crack.branches)),
         mask=MaskRle(size=size, counts=tuple(counts)),
     )
@@ -154,6 +160,12 @@ def crack_row(crack: Crack, frame: Frame, *, number: int, mission_id: str) -> Cr
 
 def _quality_fields(quality: Quality | None) -> dict[str, float]:
     return {} if quality is None else asdict(quality)
+
+
+def _placed(place: Place | None) -> dict[str, float | None]:
+    place = place or Place()
+    names = ("lat", "lon", "alt_m", "chainage_m", "clock_deg")
+    return {name: getattr(place, name) for name in names}
 
 
 def _branch_row(branch: Branch) -> BranchRow:

@@ -11,10 +11,11 @@ from agent.record.layout import partial
 
 
 def write_geojson(record: FlightRecord, path: Path) -> None:
-    """Write a FeatureCollection (RFC 7946, WGS 84) with a feature per crack.
+    """Write a FeatureCollection (RFC 7946, WGS 84) with a feature per crack, a point where its position is known.
 
-    Without a position the geometry is null: pixels or local millimetres would open as degrees near the equator. Centre
-    lines stand in the properties, in px of the frame; the masks stay in the record.
+    The property `position_of` says whose position that is: the crack's, or only the camera's that saw it. Without a
+    position the geometry is null: pixels or local millimetres would open as degrees near the equator. Centre lines
+    stand in the properties, in px of the frame; the masks stay in the record.
 
     Raises:
         InputError: the record was altered.
@@ -38,4 +39,11 @@ def _feature(mission_id: str, frame: FrameRow, crack: CrackRow) -> dict[str, obj
         "media_time_ns": frame.media_time_ns,
         **crack.model_dump(exclude={"id", "mask"}),
     }
-    return {"type": "Feature", "id": crack.id, "geometry": None, "properties": properties}
+    return {"type": "Feature", "id": crack.id, "geometry": _point(crack), "properties": properties}
+
+
+def _point(crack: CrackRow) -> dict[str, object] | None:
+    """Return the crack's place; without its height, which GeoJSON wants above the ellipsoid and cameras seldom tell."""
+    if crack.lat is None or crack.lon is None:
+        return None
+    return {"type": "Point", "coordinates": [round(crack.lon, 8), round(crack.lat, 8)]}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 from typing_extensions import Self
 
 from agent.capture.decode import decode_image
+from agent.capture.photos import SUFFIXES as PHOTO_SUFFIXES
 from agent.contract.arrays import UInt8
 from agent.contract.flight import CrackRow, FrameRow
 from agent.errors import InputError, OutputError
@@ -88,7 +89,7 @@ class ReportWriter:
             save_probability(self._folder, frame.name, probability)
         marked = [Marked.of(crack) for crack in cracks]
         small = reduced(image_rgb)  # once: every picture of the whole frame is drawn from it
-        if cracks or frame.media_time_ns is None:
+        if cracks or frame.media_time_ns is None or PurePath(frame.source).suffix.lower() in PHOTO_SUFFIXES:
             overlay = draw_overlay(small, frame, marked)
             write_atomically(inside(self._folder, f"{OVERLAYS_FOLDER}/{frame.name}.jpg"), jpeg(overlay))
         if self._video is not None:

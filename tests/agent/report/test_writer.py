@@ -118,8 +118,11 @@ def test_photos_have_an_overlay_and_of_a_video_the_frames_with_cracks(tmp_path: 
     report = ReportWriter(tmp_path)
     photo = frame_row(flights.frame(0), cracks=0).model_copy(update={"media_time_ns": None})
     report.add(photo, [], image_rgb=flights.frame(0).image_rgb)
-    report.add(frame_row(flights.frame(1, "clip/000001"), cracks=0), [], image_rgb=flights.frame(1).image_rgb)
-    assert [path.name for path in (tmp_path / "overlays").iterdir()] == ["photo0.jpg"]
+    dated = frame_row(flights.frame(1), cracks=0)  # photos that tell when they were taken are photos still
+    report.add(dated, [], image_rgb=flights.frame(1).image_rgb)
+    film = frame_row(flights.frame(2, "clip/000001"), cracks=0).model_copy(update={"source": "clip.mp4"})
+    report.add(film, [], image_rgb=flights.frame(2).image_rgb)
+    assert sorted(path.name for path in (tmp_path / "overlays").iterdir()) == ["photo0.jpg", "photo1.jpg"]
 
 
 class TestProbabilities:
