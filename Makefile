@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 # what stands in for cameras in the tests: an RTSP server, GStreamer's test picture, a compiler for the V4L2 stand-in
 CAMERAS := gcc libc6-dev python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly
 
-.PHONY: demo dev test test-agent test-reconnects test-slow check format lint types layers mutants bench test-faults soak device-bundle test-service clean help
+.PHONY: demo dev test test-agent test-reconnects test-slow check format lint types layers mutants test-gpu bench test-faults soak device-bundle test-service clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
@@ -66,6 +66,9 @@ test-faults: $(VENV)/.dev ## kills, outages, full disks, broken databases: the l
 soak: $(VENV)/.dev ## half an hour of reports over a link that keeps failing
 	.ci/system mosquitto
 	$(BIN)/python -m tests.support.soak
+
+test-gpu: $(VENV)/.dev ## what only a GPU can show; not part of CI
+	$(BIN)/python -m tests.gpu
 
 bench: $(VENV)/.dev ## speed, as ratios of one run
 	$(BIN)/python -m tests.bench

@@ -9,8 +9,10 @@ from typing import Any, Final, Literal
 from agent.contract.bundle import Bundle
 from agent.detect import Detector
 from agent.detect.memory import MEBIBYTE, MemoryBudget
+from agent.detect.on_gpu import GpuDetector
 from agent.errors import BundleError, EngineError, InferenceError, RuntimeUnavailableError
 from agent.infer.backend import Backend
+from agent.infer.cuda.kernels import FrameKernels
 from agent.infer.golden import distrust
 from agent.infer.runtimes import engines_of, open_trusted, resolved
 from agent.infer.tensorrt.backend import TensorRt
@@ -93,6 +95,13 @@ def _when_built(engines: Engines, settings: Settings, bundle: Bundle) -> Better:
 
 def _serving(backend: Backend, bundle: Bundle, settings: Settings) -> Serving:
     detect = settings.detect
+    if isinstance(backend, TensorRt) and settings.runtime.engine.frame_on_gpu:
+        try:
+            on_gpu = _on_gpu(backend, bundle, settings)
+        except (EngineError, RuntimeUnavailableError) as exc:
+            logger.warning("tiles are cut on the CPU: %s", exc)
+        else:
+            return Serving(detector=_WithBackend(on_gpu, backend), runtime=backend.runtime, variant=backend.variant)
     detector: Detects = Detector(
         backend,
         bundle.manifest,
@@ -105,6 +114,24 @@ def _serving(backend: Backend, bundle: Bundle, settings: Settings) -> Serving:
     if isinstance(backend, TensorRt):
         detector = _WithBackend(detector, backend)
     return Serving(detector=detector, runtime=backend.runtime, variant=backend.variant)
+
+
+def _on_gpu(backend: TensorRt, bundle: Bundle, settings: Settings) -> GpuDetector:
+    detect, driver = settings.detect, backend.driver
+    driver.attach()
+    stream = driver.stream()
+    gate = backend.gate_engine.context(stream) if backend.gate_engine and detect.gate else None
+    return GpuDetector(
+        driver,
+        FrameKernels(driver, cache=settings.runtime.engine.cache),
+        segmenter=backend.segmenter.context(stream),
+        gate=gate,
+        stream=stream,
+        manifest=bundle.manifest,
+        gate_threshold=detect.gate_threshold,
+        pre_gate=detect.pre_gate,
+        memory=MemoryBudget(detect.memory_mb * MEBIBYTE),
+    )
 
 
 class _WithBackend:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -102,7 +102,8 @@ class EngineCache:
                 os.fsync(file.fileno())
             unfinished.replace(path)
         except OSError as exc:
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):
+                unfinished.unlink()
             raise self._unwritable(exc) from exc
 
     def quarantine(self, key: EngineKey) -> None:

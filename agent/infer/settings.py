@@ -18,4 +18,10 @@ class EngineSettings(Strict):
     )
     optimization_level: int = Field(default=3, ge=0, le=5, description="0 builds fastest, 5 gives the fastest engine.")
     timeout_s: float = Field(default=3600, ge=10, description="A build that takes longer is ended, s.")
-    cuda_graph: bool = Field(default=False, description="Record the network's launches once and replay them.")
+    frame_on_gpu: bool = Field(
+        default=True,
+        description="Cut, reduce and stitch on the GPU: one upload and one download per frame. Needs NVRTC.",
+    )
+    cuda_graph: bool = Field(
+        default=False, description="Where frame_on_gpu is off: record the network's launches once, replay them."
+    )

@@ -52,7 +52,11 @@ class CudaDriver(Protocol):
         ...
 
     def pinned(self, nbytes: int) -> UInt8:
-        """Return page-locked memory of this machine, (nbytes,), until `close`."""
+        """Return page-locked memory of this machine, (nbytes,), until `unpin` or `close`."""
+        ...
+
+    def unpin(self, array: UInt8) -> None:
+        """Give page-locked memory back; the array must not be touched again."""
         ...
 
     def stream(self) -> int:

@@ -116,4 +116,5 @@ def _keep(path: Path, cubin: bytes) -> None:
         unfinished.write_bytes(hashlib.sha256(cubin).digest() + cubin)
         unfinished.replace(path)
     except OSError:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink()

@@ -66,6 +66,11 @@ class BindingsDriver:
         self._pinned.append(address)
         return np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address))
 
+    def unpin(self, array: UInt8) -> None:
+        """See `CudaDriver.unpin`."""
+        self._pinned.remove(array.ctypes.data)
+        self._call("cuMemFreeHost", array.ctypes.data)
+
     def stream(self) -> int:
         """See `CudaDriver.stream`."""
         # non-blocking: TensorRT's and our own streams must not wait for the default one

@@ -100,6 +100,11 @@ class Context:
         self._context: trt.IExecutionContext = context
         self._input, self._outputs, self._log = input_name, outputs, log
 
+    @property
+    def largest_batch(self) -> int:
+        """Tiles in one call, at most."""
+        return self.engine.largest_batch
+
     def enqueue(self, count: int, tiles: Pointer, answers: Sequence[Pointer], stream: int) -> None:
         """Put the network's work on `count` tiles on a stream.
 

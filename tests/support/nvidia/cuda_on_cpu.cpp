@@ -58,6 +58,7 @@ int run(Work work) {
 }  // namespace
 
 extern "C" {
+long long cuBytesUp = 0, cuBytesDown = 0;  // what passed since the start
 int cuInit(unsigned) { return setting("CPU_CUDA_INIT", 0); }
 int cuDriverGetVersion(int *version) { *version = setting("CPU_CUDA_VERSION", 12060); return 0; }
 int cuDeviceGetCount(int *count) { *count = setting("CPU_CUDA_DEVICES", 1); return 0; }
@@ -103,10 +104,15 @@ int cuStreamDestroy_v2(void *stream) { std::free(stream); return 0; }
 int cuStreamSynchronize(void *) { return capturing ? 900 : 0; }
 int cuMemcpyHtoDAsync_v2(unsigned long long to, const void *from, size_t size, void *) {
     if (setting("CPU_CUDA_LOST", 0)) return 719;  // as after a fault on the GPU, until the process ends
+    cuBytesUp += size;
     return run([=] { std::memcpy(reinterpret_cast<void *>(to), from, size); });
 }
 int cuMemcpyDtoHAsync_v2(void *to, unsigned long long from, size_t size, void *) {
+    cuBytesDown += size;
     return run([=] { std::memcpy(to, reinterpret_cast<void *>(from), size); });
+}
+int cuMemcpyDtoDAsync_v2(unsigned long long to, unsigned long long from, size_t size, void *) {
+    return run([=] { std::memcpy(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), size); });
 }
 int cuMemsetD8Async(unsigned long long to, unsigned char value, size_t size, void *) {
     return run([=] { std::memset(reinterpret_cast<void *>(to), value, size); });
