@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -64,6 +65,7 @@ class Builder:
                 build.command(), cwd=empty, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=faults, text=True
             )
             self._process = process
+            first_to_go(process.pid)
             if self._stopped:
                 process.kill()
             try:
@@ -95,6 +97,12 @@ class Builder:
         process = self._process
         if process is not None:
             process.kill()
+
+
+def first_to_go(pid: int) -> None:
+    """Let the kernel end this process first when memory runs out: a build can be repeated, a flight cannot."""
+    with suppress(OSError):  # it is over already
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def _ending(code: int, said: str, timeout_s: float) -> str:
