@@ -40,16 +40,23 @@ class Service:
         vitals: the loop's pulse.
         notify: how systemd is told.
         retry_s: between attempts in safe mode.
+        on_safe_mode: told why, in the loop's thread, at each attempt that failed.
     """
 
     def __init__(
-        self, prepare: Callable[[], Mission], *, vitals: Vitals, notify: Notifier, retry_s: float = RETRY_S
+        self,
+        prepare: Callable[[], Mission],
+        *,
+        vitals: Vitals,
+        notify: Notifier,
+        retry_s: float = RETRY_S,
+        on_safe_mode: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._prepare = prepare
         self._vitals = vitals
-        vitals.reload = self.reload
         self._notify = notify
         self._retry_s = retry_s
+        self._on_safe_mode = on_safe_mode
         self._preparing = threading.Lock()
         self._next: Mission | None = None
         self._stopping = False
@@ -59,8 +66,6 @@ class Service:
 
     def reload(self) -> None:
         """Take the settings over as they are now, from any thread; return when the new run is about to begin.
-
-        The mission that goes on reaches it as `vitals.reload`.
 
         Raises:
             CrackscoutError: they do not fit; what runs goes on as it was.
@@ -99,6 +104,7 @@ class Service:
                 self._next = self._prepare()
         except CrackscoutError as exc:
             self._in_safe_mode(exc)
+            self._on_safe_mode(str(exc))
 
     def _once(self) -> None:
         with self._preparing:
@@ -119,6 +125,7 @@ class Service:
         except CrackscoutError as exc:
             logger.error("the mission ended: %s", exc)  # noqa: TRY400 - its text says what to mend; a traceback does not
             self._in_safe_mode(exc)
+            self._on_safe_mode(str(exc))
         else:
             if not self._vitals.ending:
                 logger.info("every source has come to its end; waiting for a reload")

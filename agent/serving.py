@@ -10,14 +10,17 @@ from pathlib import Path
 
 from agent import app, logs, settings
 from agent.about import version
+from agent.contract.reports import StateReport
 from agent.control import Control
-from agent.deliver import Channel
+from agent.deliver import Channel, clock_stamp
 from agent.deliver.commands import CommandDesk
+from agent.deliver.reporter import rfc3339
 from agent.errors import ConfigError, CrackscoutError
 from agent.health.metrics import ServiceCollector, serve_metrics
 from agent.health.notify import notifier, watchdog_seconds
 from agent.health.settings import MetricsSettings
 from agent.health.vitals import Vitals
+from agent.redact import without_passwords
 from agent.service import Mission, Service
 
 logger = logging.getLogger(__name__)
@@ -52,7 +55,18 @@ def serve(config: Path, environment: Mapping[str, str]) -> None:
     control = Control(channel, reload=lambda: service.reload())  # noqa: PLW0108 - there is none yet
     desk = CommandDesk(control.handlers(), channel, needs_ts=lambda: channel.needs_ts)
     channel.listen(desk.receive)
-    service = Service(prepare, vitals=vitals, notify=notify)
+
+    def tell_safe_mode(problem: str) -> None:
+        usable = settings.load_usable(config, environment=environment)
+        if usable.mqtt.host is None:
+            return
+        try:
+            channel.use(usable)
+            channel.publish(_in_safe_mode(usable.device, problem))
+        except CrackscoutError as exc:
+            logger.warning("safe mode is not told over MQTT: %s", exc)
+
+    service = Service(prepare, vitals=vitals, notify=notify, on_safe_mode=tell_safe_mode)
     metrics = _Metrics(ServiceCollector(vitals, problem=lambda: service.problem, version=version()))
     try:
         service.run()
@@ -65,6 +79,25 @@ def serve(config: Path, environment: Mapping[str, str]) -> None:
 def _only_listen(channel: Channel, wanted: settings.Settings, _vitals: Vitals) -> None:
     """Hear commands, and deliver what waits, without a mission: `cmd/start_mission` begins one."""
     channel.use(wanted)
+
+
+def _in_safe_mode(device: str, problem: str) -> StateReport:
+    """Return the `state` of a device that captures nothing; `cmd/reload` tries again."""
+    now = clock_stamp()
+    return StateReport(
+        device=device,
+        ts=now.ts_ms,
+        time=rfc3339(now.ts_ms),
+        state="degraded",
+        mission_id=None,
+        frames=0,
+        skipped=0,
+        cracks=0,
+        frames_per_second=None,
+        runtime="none",
+        variant="none",
+        alarms=(without_passwords(f"safe mode, nothing is captured: {problem}"),),
+    )
 
 
 class _Metrics:

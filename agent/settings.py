@@ -241,8 +241,8 @@ def load(
 def load_usable(path: Path, *, environment: Mapping[str, str] | None = None) -> Settings:
     """Read the settings, and of a file that does not fit what can be used: the sections that are fine by themselves.
 
-    For the words and figures of a service in safe mode, which must not be lost over a fault elsewhere; nothing else may
-    run on what this returns. Never raises because of what the file holds.
+    For what a service in safe mode says, and for the commands that it hears: they must not be lost over a fault
+    elsewhere. Nothing else may run on what this returns. Never raises because of what the file holds.
     """
     try:
         return load(path, environment=environment)
@@ -255,12 +255,14 @@ def load_usable(path: Path, *, environment: Mapping[str, str] | None = None) -> 
     for keys, value, _ in _from_environment(environment or {}):
         _put(values, keys, value)
     usable: dict[str, Any] = {}
-    for name in ("device", "logging", "metrics"):
+    # who we are, the broker and the outbox belong together: half of them would speak under another name
+    for names in (("logging",), ("metrics",), ("device", "mqtt", "delivery")):
+        part = _without_empty_sections({name: values[name] for name in names if name in values}, Settings)
         try:
-            Settings.model_validate({name: values[name]})
-        except (KeyError, ValidationError):
+            Settings.model_validate(part)
+        except ValidationError:
             continue
-        usable[name] = values[name]
+        usable |= part
     return Settings.model_validate(usable)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar
 
 from agent.deliver import NullPublisher, Publisher
-from agent.errors import ConfigError
 from agent.health.notify import Notifier
 from agent.pipeline import Tally
 
@@ -39,7 +38,6 @@ class Vitals:
         self._fed_at = self._told_at = -float("inf")
         self._ending = False  # no event or lock: signal handlers set it, in the middle of anything
         self.beat_at = clock()
-        self.reload: Callable[[], None] = _not_here  # for commands; the service's
         self.tally = Tally()  # of the run that goes on, or of the last one
         self.publisher: Publisher = NullPublisher()
         self.retire: Callable[[Tally, Publisher], None] = lambda _tally, _publisher: None  # told of those that are over
@@ -98,7 +96,3 @@ class Vitals:
         while (left := until - self._clock()) > 0 and not self.ending:
             self.beat()
             time.sleep(min(left, self._every_s or SLICE_S, SLICE_S))
-
-
-def _not_here() -> None:
-    raise ConfigError("there is nothing to reload: this run is no service (run --service)")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,11 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from paho.mqtt import publish
 
 from agent.record import read_flight
-from agent.settings import PASSWORD_VARIABLE
+from agent.settings import PASSWORD_VARIABLE, load_usable
+from tests.support.broker import Broker, Subscriber, running
 from tests.support.commands import crack
 from tests.support.service import service, wait_until
 
@@ -181,3 +185,32 @@ def test_no_password_reaches_the_log_systemd_the_metrics_the_prints_or_any_file(
     assert b"pilot:***@" in written
     assert "hunter" not in told
     assert b"hunter" not in written
+
+
+def test_safe_mode_is_told_over_mqtt_and_a_command_ends_it(config: Path, tmp_path: Path) -> None:
+    good = yaml.safe_load(config.read_text())
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    with running(Broker(folder)) as broker:
+        good |= {"device": "lost", "mqtt": {"host": "127.0.0.1", "port": broker.port}}
+        config.write_text(yaml.safe_dump({**good, "nonsense": 1}))
+        subscriber = Subscriber(broker)
+        with service(config) as (agent, _):
+            subscriber.wait_for(lambda: len(subscriber.messages("lost/state")) >= 1)
+            state = subscriber.payloads("lost/state")[0]
+            assert (state["state"], state["mission_id"]) == ("degraded", None)
+            assert "nonsense: not a setting" in state["alarms"][0]
+            config.write_text(yaml.safe_dump(good))
+            command = json.dumps({"id": "again", "ts": time.time_ns() // 1_000_000, "args": {}})
+            publish.single("crackscout/v1/lost/cmd/reload", command, qos=1, hostname="127.0.0.1", port=broker.port)
+            subscriber.wait_for(lambda: any(p["event"] == "end" for p in subscriber.payloads("lost/mission")))
+            assert len(flights(config)) == 1
+            assert agent.stop() == 0
+        subscriber.close()
+
+
+def test_a_device_whose_name_does_not_fit_speaks_under_no_other(config: Path) -> None:
+    write(config, device="No Good Name", mqtt={"host": "127.0.0.1", "port": 9}, logging={"format": "json"})
+    usable = load_usable(config)
+    assert usable.mqtt.host is None
+    assert usable.logging.format == "json"
