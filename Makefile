@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 # what stands in for cameras in the tests: an RTSP server, GStreamer's test picture, a compiler for the V4L2 stand-in
 CAMERAS := gcc libc6-dev python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly
 
-.PHONY: demo dev test test-agent test-reconnects test-slow check format lint types layers mutants test-gpu bench test-faults soak device-bundle test-service clean help
+.PHONY: demo dev test test-agent test-reconnects test-slow check format lint types layers mutants test-gpu bench bench-flight test-faults soak device-bundle test-service clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
@@ -79,6 +79,9 @@ device-bundle: $(VENV)/.agent ## one folder from which a Jetson is installed wit
 test-service: $(VENV)/.dev ## boot the systemd unit in a container, kill it, hang it, take its password: minutes, needs root
 	.ci/system mosquitto $(CAMERAS) mosquitto-clients iproute2 openssl systemd-container debootstrap
 	$(BIN)/python -m tests.systemd.boot
+
+bench-flight: $(VENV)/.dev ## cracks over frames, coverage and false alarms on a rendered flight of 60 s: half an hour
+	$(BIN)/python -m tests.bench.bench_flight
 
 clean:
 	rm -rf .venv .venv-* demo runs build device-bundle *.egg-info

@@ -30,6 +30,7 @@ from agent.choose import open_inference
 from agent.contract.bundle import Bundle
 from agent.contract.flight import BundleUsed, FlightHeader, SourceRef
 from agent.contract.frame import Frame, Scale, SkippedFrame
+from agent.contract.ids import NAMESPACE
 from agent.control import Control
 from agent.deliver import Channel, NullPublisher, Publisher, open_delivery
 from agent.errors import ConfigError, OutputError
@@ -49,7 +50,6 @@ from agent.place.locate import Locator
 from agent.place.located import LiveLocators, Located, located, missing
 from agent.record import FlightRecorder, read_flight
 from agent.record.room import Room
-from agent.record.rows import NAMESPACE
 from agent.report import ReportWriter, report_again
 from agent.settings import Settings
 from agent.severity import grading
@@ -57,6 +57,7 @@ from agent.simulate.flight import render_flight
 from agent.simulate.scene import SceneSettings
 from agent.simulate.write import write_flight
 from agent.summary import Summary
+from agent.track import Survey, untangling
 
 logger = logging.getLogger(__name__)
 CONNECT_S: Final = 10.0  # how long a replay that publishes waits for its broker
@@ -275,9 +276,9 @@ class _Run:
             except KeyboardInterrupt:
                 stopped = True
             except BaseException:
-                _end(recorder, writer, publishing, complete=False)
+                _end(pipeline, recorder, writer, publishing, complete=False)
                 raise
-            page, unacknowledged = _end(recorder, writer, publishing, complete=not stopped)
+            page, unacknowledged = _end(pipeline, recorder, writer, publishing, complete=not stopped)
         if stopped and self.mode == "replay":  # to stop is how a service ends, but not how a replay does
             raise KeyboardInterrupt
         return Summary(
@@ -306,6 +307,7 @@ class _Run:
             "measure": settings["measure"],
             "severity": settings["severity"],
             "place": settings["place"],
+            "track": settings["track"],
         }
         if stream.replayed is not None and _how_flown(stream.replayed) == how:
             return stream.replayed.mission_id
@@ -335,9 +337,14 @@ class _Run:
             finder=self.inference,
             backend=self.inference,
             measure=grading(
-                surfaced(partial(measure_cracks, threshold=self._segmenter_threshold, settings=self.settings.measure)),
+                untangling(
+                    surfaced(
+                        partial(measure_cracks, threshold=self._segmenter_threshold, settings=self.settings.measure)
+                    )
+                ),
                 self.settings.severity,
             ),
+            survey=Survey(mission_id, self.settings.track, self.settings.coverage),
             record=recorder,
             listeners=listeners,
             mission_id=mission_id,
@@ -437,6 +444,7 @@ def _how_flown(header: FlightHeader) -> dict[str, Any] | None:
         "measure": header.settings.get("measure"),
         "severity": header.settings.get("severity"),
         "place": header.settings.get("place"),
+        "track": header.settings.get("track"),
     }
 
 
@@ -458,10 +466,15 @@ def _chained(sources: Sequence[Source]) -> Iterator[Frame | SkippedFrame]:
             yield frame
 
 
-def _end(recorder: FlightRecorder, writer: ReportWriter, publishing: Publishing, *, complete: bool) -> tuple[Path, int]:
-    """End record, report and delivery, each whatever becomes of the one before."""
+def _end(
+    pipeline: Pipeline, recorder: FlightRecorder, writer: ReportWriter, publishing: Publishing, *, complete: bool
+) -> tuple[Path, int]:
+    """End tracks, record, report and delivery, each whatever becomes of the one before."""
     try:
-        recorder.close(complete=complete)
+        try:
+            pipeline.end()
+        finally:
+            recorder.close(complete=complete)
         page = writer.finish(read_flight(recorder.folder))
     finally:
         unacknowledged = publishing.end()

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
-from agent.contract.flight import CrackRow, FlightHeader, FrameRow
-from agent.contract.reports import StateReport
+from agent.contract.flight import Coverage, CrackRow, FlightHeader, FrameRow
+from agent.contract.reports import CrackReport, StateReport
 from agent.deliver import Evidence, Publisher, Report, Reporter
 from agent.deliver.evidence import evidence_jpeg
 from agent.health.device import DeviceState
@@ -48,6 +48,9 @@ class Reporting:
         """See `Listener.skipped`; the report names it from the record."""
         logger.warning("%r was skipped: %s", row.name, row.reason)  # a name may hold anything
 
+    def ended(self, told: list[CrackRow], coverage: Coverage) -> None:
+        """See `Listener.ended`; the report reads both from the record."""
+
 
 @dataclass(frozen=True)
 class Advancing:
@@ -62,6 +65,9 @@ class Advancing:
     def skipped(self, row: FrameRow) -> None:  # noqa: ARG002 - only that it passed
         """See `Listener.skipped`."""
         self.advance()
+
+    def ended(self, told: list[CrackRow], coverage: Coverage) -> None:
+        """See `Listener.ended`."""
 
 
 class Infers(Protocol):
@@ -117,6 +123,8 @@ class Publishing:
         self._told: object = None
         self._live = header.mode == "live"
         self._state_at = time.monotonic()
+        self._time_ns: int | None = None  # of the last frame's media
+        self._pictures: dict[str, str] = {}  # sha256 of the picture that was sent of a crack that has not ended
 
     def start(self) -> None:
         """Say what runs here, and that the run begins."""
@@ -127,12 +135,13 @@ class Publishing:
 
     def saw(self, sighting: Sighting) -> None:
         """See `Listener.saw`."""
+        self._time_ns = sighting.frame.media_time_ns
         reports: list[Report] = []
-        for row in sighting.crack_rows:
-            evidence = self._picture(sighting, row) if self._evidence else None
-            sha256 = hashlib.sha256(evidence.jpeg).hexdigest() if evidence else None
-            time_ns = sighting.frame.media_time_ns
-            reports.append(self._reporter.crack(row, media_time_ns=time_ns, evidence_sha256=sha256))
+        for row in sighting.told:
+            evidence = self._picture(sighting, row) if self._evidence and row.frame == sighting.frame.index else None
+            if evidence:
+                self._pictures[row.crack_id] = hashlib.sha256(evidence.jpeg).hexdigest()
+            reports.append(self._report(row))
             reports += [evidence] if evidence else []
         if reports:
             self._publisher.publish(*reports)
@@ -146,11 +155,21 @@ class Publishing:
         """Take note that there is nothing to infer: dashboards want to hear of that too."""
         self._renew_state()
 
+    def ended(self, told: list[CrackRow], coverage: Coverage) -> None:
+        """See `Listener.ended`."""
+        reports: list[Report] = [self._report(row) for row in told]
+        self._publisher.publish(*reports, self._reporter.coverage(coverage, complete=True))
+
     def end(self) -> int:
         """Say that the run ended; wait for the broker and return how many reports it has not taken."""
         self._publisher.publish(self._reporter.mission("end", self._recorder.header), self._state("stopped"))
         waiting = self._publisher.flush(FLUSH_LIVE_S if self._live else FLUSH_S)
         return waiting + self._publisher.status.lost
+
+    def _report(self, row: CrackRow) -> CrackReport:
+        ended = row.event in {"final", "retracted"}
+        sha256 = self._pictures.pop(row.crack_id, None) if ended else self._pictures.get(row.crack_id)
+        return self._reporter.crack(row, media_time_ns=self._time_ns, evidence_sha256=sha256)
 
     def _renew_state(self) -> None:
         # a replay says the same every time, so it goes by no clock

@@ -13,11 +13,12 @@ import cv2
 
 from agent.contract.arrays import Bool, UInt8
 from agent.contract.crack import Crack
-from agent.contract.flight import CrackRow, FrameRow
+from agent.contract.flight import Coverage, CrackRow, FrameRow, TrackRow
 from agent.contract.frame import Frame, Scale, SkippedFrame
 from agent.detect import Detection
 from agent.errors import InferenceError
-from agent.record import crack_row, frame_row, skipped_row
+from agent.record import BestSightings, Ledger, crack_row, frame_row, skipped_row
+from agent.track import Followed
 
 T = TypeVar("T")
 
@@ -52,6 +53,22 @@ class Measure(Protocol):
         ...
 
 
+class Surveyor(Protocol):
+    """Frames and their cracks -> which cracks these are, each once; and what was inspected."""
+
+    def see(self, frame: Frame, cracks: Sequence[Crack]) -> Followed:
+        """See `agent.track.Survey.see`."""
+        ...
+
+    def finish(self) -> list[TrackRow]:
+        """See `agent.track.Survey.finish`."""
+        ...
+
+    def covered(self, *, areas: bool = True) -> Coverage:
+        """See `agent.track.Survey.covered`."""
+        ...
+
+
 class Record(Protocol):
     """What is written before anybody is told."""
 
@@ -59,8 +76,16 @@ class Record(Protocol):
         """See `agent.record.FlightRecorder.keep_frame`."""
         ...
 
-    def add(self, frame: FrameRow, cracks: Sequence[CrackRow] = ()) -> None:
+    def add(self, frame: FrameRow, cracks: Sequence[CrackRow] = (), tracks: Sequence[TrackRow] = ()) -> None:
         """See `agent.record.FlightRecorder.add`."""
+        ...
+
+    def end_tracks(self, tracks: Sequence[TrackRow]) -> None:
+        """See `agent.record.FlightRecorder.end_tracks`."""
+        ...
+
+    def write_coverage(self, coverage: Coverage) -> None:
+        """See `agent.record.FlightRecorder.write_coverage`."""
         ...
 
 
@@ -73,6 +98,7 @@ class Sighting:
     cracks: list[Crack]
     row: FrameRow
     crack_rows: list[CrackRow]
+    told: list[CrackRow]  # cracks as wholes that there is news of: new, changed, ended
 
 
 class Listener(Protocol):
@@ -86,6 +112,10 @@ class Listener(Protocol):
         """Take note of a frame that was not."""
         ...
 
+    def ended(self, told: list[CrackRow], coverage: Coverage) -> None:
+        """Take note of the end: the last word on every crack, and what was inspected."""
+        ...
+
 
 @dataclass(slots=True)
 class Tally:
@@ -93,12 +123,18 @@ class Tally:
 
     frames: int = 0
     skipped: int = 0
-    cracks: int = 0
+    sightings: int = 0
+    ledger: Ledger = field(default_factory=Ledger)
     tiles: int = 0
     tiles_segmented: int = 0
     megapixels: float = 0.0
     run_seconds: float = 0.0  # CPU seconds inside the runtime's calls
     stage_seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # CPU seconds of the process
+
+    @property
+    def cracks(self) -> int:
+        """Cracks so far, each once; joints and the like not."""
+        return self.ledger.cracks
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -117,10 +153,12 @@ class Pipeline:
     finder: Finder
     backend: Named  # for the record
     measure: Measure
+    survey: Surveyor
     record: Record
     listeners: Sequence[Listener]
     mission_id: str
     tally: Tally = field(default_factory=Tally)
+    best: BestSightings = field(default_factory=BestSightings)
 
     def run(self, frames: Iterable[Frame | SkippedFrame]) -> Tally:
         """See every frame, in order, one in memory at a time."""
@@ -138,6 +176,8 @@ class Pipeline:
                 found = self.finder.detect(frame.image_rgb, ignored=frame.ignored)
             with tally.stage("measure"):
                 cracks = self.measure(found.probability, frame.image_rgb, scale=frame.scale)
+            with tally.stage("track"):
+                followed = self.survey.see(frame, cracks)
         except (InferenceError, MemoryError, cv2.error) as exc:  # one frame must not end a flight
             reason = str(exc) or type(exc).__name__
             return self._skip(
@@ -146,20 +186,36 @@ class Pipeline:
                 )
             )
         with tally.stage("record"):
-            row, crack_rows = self._record(frame, found, cracks)
-        sighting = Sighting(frame=frame, probability=found.probability, cracks=cracks, row=row, crack_rows=crack_rows)
+            row, crack_rows, told = self._record(frame, found, cracks, followed)
+        sighting = Sighting(
+            frame=frame, probability=found.probability, cracks=cracks, row=row, crack_rows=crack_rows, told=told
+        )
         with tally.stage("report"):
             for listener in self.listeners:
                 listener.saw(sighting)
         tally.frames += 1
-        tally.cracks += len(cracks)
+        tally.sightings += len(cracks)
         tally.tiles += found.tiles
         tally.tiles_segmented += found.tiles_segmented
         tally.megapixels += frame.image_rgb.shape[0] * frame.image_rgb.shape[1] / 1e6
         tally.run_seconds += found.run_seconds
         return None
 
-    def _record(self, frame: Frame, found: Detection, cracks: list[Crack]) -> tuple[FrameRow, list[CrackRow]]:
+    def end(self) -> None:
+        """Say the last word on every crack, and what was inspected; after the last frame."""
+        with self.tally.stage("track"):
+            rows = self.survey.finish()
+            coverage = self.survey.covered()
+        with self.tally.stage("record"):
+            self.record.end_tracks(rows)
+            self.record.write_coverage(coverage)
+        told = self._tell(rows, [])
+        for listener in self.listeners:
+            listener.ended(told, coverage)
+
+    def _record(
+        self, frame: Frame, found: Detection, cracks: list[Crack], followed: Followed
+    ) -> tuple[FrameRow, list[CrackRow], list[CrackRow]]:
         row = frame_row(
             frame,
             cracks=len(cracks),
@@ -171,10 +227,26 @@ class Pipeline:
             file=self.record.keep_frame(frame, evidence=bool(cracks)),
         )
         crack_rows = [
-            crack_row(crack, frame, number=number, mission_id=self.mission_id) for number, crack in enumerate(cracks)
+            crack_row(
+                crack,
+                frame,
+                number=number,
+                mission_id=self.mission_id,
+                crack_id=name.crack_id,
+                revision=name.revision,
+                kind=name.kind,
+            )
+            for number, (crack, name) in enumerate(zip(cracks, followed.names, strict=True))
         ]
-        self.record.add(row, crack_rows)
-        return row, crack_rows
+        self.record.add(row, crack_rows, followed.rows)
+        return row, crack_rows, self._tell(followed.rows, crack_rows)
+
+    def _tell(self, rows: Sequence[TrackRow], crack_rows: Sequence[CrackRow]) -> list[CrackRow]:
+        seen = {row.id: row for row in crack_rows}
+        for row in rows:
+            self.tally.ledger.note(row)
+        told = [self.best.tell(row, seen) for row in rows]
+        return [row for row in told if row is not None]
 
     def _skip(self, frame: SkippedFrame) -> None:
         row = skipped_row(frame)

@@ -44,6 +44,7 @@ from agent.place.settings import PlaceSettings
 from agent.record.settings import RecordSettings
 from agent.severity.settings import SeveritySettings
 from agent.strict_yaml import Keys, Place, dotted
+from agent.track.settings import CoverageSettings, TrackSettings
 
 ENVIRONMENT_PREFIX: Final = "CRACKSCOUT_"
 PASSWORD_VARIABLE: Final = "CRACKSCOUT_MQTT__PASSWORD"  # noqa: S105 - a variable's name
@@ -172,6 +173,8 @@ class Settings(Section):
     measure: MeasureSettings = MeasureSettings()
     severity: SeveritySettings = SeveritySettings()
     place: PlaceSettings = PlaceSettings()
+    track: TrackSettings = TrackSettings()
+    coverage: CoverageSettings = CoverageSettings()
     record: RecordSettings = RecordSettings()
     mqtt: MqttSettings = MqttSettings()
     delivery: DeliverySettings = DeliverySettings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,9 @@ class Summary:
             "frames": tally.frames,
             "skipped": tally.skipped,
             "cracks": tally.cracks,
+            "sightings": tally.sightings,
+            "others": tally.ledger.counts["others"],
+            "retracted": tally.ledger.retracted,
             "ignored": dict(self.ignored),
             "unplaced": dict(self.unplaced),
             "tiles": tally.tiles,
@@ -51,13 +55,25 @@ class Summary:
             "report": str(self.report),
         }
 
+    def _others(self) -> list[str]:
+        ledger = self.tally.ledger
+        kinds = Counter(kind for kind in ledger.kinds.values() if kind != "crack")
+        by_kind = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in sorted(kinds.items()))
+        retracted = f"{ledger.retracted} retracted: found in few of the frames that showed the place"
+        return [
+            *([f"no cracks by their geometry: {by_kind}"] if kinds else []),
+            *([retracted] if ledger.retracted else []),
+        ]
+
     def as_text(self) -> str:
         """Return a few lines for a person."""
         tally = self.tally
         skipped = f", {tally.skipped} skipped (reasons in the report)" if tally.skipped else ""
         ignored = ", ".join(f"{count} {suffix}" for suffix, count in self.ignored.items())
         lines = [
-            f"{tally.cracks} crack sightings in {tally.frames} frames{skipped}, {self.wall_seconds:.1f} s",
+            f"{tally.cracks} crack{'' if tally.cracks == 1 else 's'}, from {tally.sightings} sightings",
+            f"{tally.frames} frames{skipped}, {self.wall_seconds:.1f} s",
+            *self._others(),
             f"{tally.tiles_segmented} of {tally.tiles} tiles passed the gate",
             *([f"files in the folders that are no photos and were not read: {ignored}"] if ignored else []),
         ]

@@ -2,7 +2,8 @@
 
 ```
 flight.json      FlightHeader, rewritten when the run ends     frames.jsonl   a FrameRow per frame
-cracks.jsonl     a CrackRow per sighting                       frames/        the pictures, as far as they were kept
+cracks.jsonl     a CrackRow per sighting                       tracks.jsonl   a TrackRow per event of a crack
+coverage.json    what was inspected, and what was not          frames/        the pictures, as far as they were kept
 ```
 Times come from the media, never from the clock, so that a replay of the same frames gives the same bytes.
 """
@@ -14,12 +15,14 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from agent.contract.frame import ScaleMethod, ScaleSource
-from agent.contract.reports import Severity
+from agent.contract.reports import CrackEvent, Kind, Severity
 from agent.contract.strict import Strict
 
 FLIGHT_FILE: Final = "flight.json"
 FRAMES_FILE: Final = "frames.jsonl"
 CRACKS_FILE: Final = "cracks.jsonl"
+TRACKS_FILE: Final = "tracks.jsonl"
+COVERAGE_FILE: Final = "coverage.json"
 FRAMES_FOLDER: Final = "frames"
 
 Px = Annotated[float, Field(ge=0)]
@@ -59,7 +62,10 @@ class FlightHeader(Strict):
     version: str
     frames: Count = 0
     skipped: Count = Field(default=0, description="Frames that could not be read; each has its line in frames.jsonl.")
-    cracks: Count = 0
+    cracks: Count = Field(default=0, description="Each once, however many frames show it; joints and the like not.")
+    sightings: Count = Field(default=0, description="Lines of cracks.jsonl.")
+    others: Count = Field(default=0, description="Joints, cables, shadows, stains and prints, each once.")
+    retracted: Count = Field(default=0, description="Found in so few of the frames that showed the place: no cracks.")
     frames_kept: Literal["none", "evidence", "all"] = "none"
     structure: str | None = Field(default=None, description="What was inspected, as its owner names it.")
     inspector: str | None = None
@@ -72,6 +78,8 @@ class PoseRow(Strict):
     x_mm: float
     y_mm: float
     rotation_deg: float
+    radius_mm: float | None = None
+    standoff_mm: float | None = None
 
 
 class FrameRow(Strict):
@@ -105,7 +113,7 @@ class FrameRow(Strict):
     ignored_share: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.0, description="How much of the picture was ignored: the carrier's own gear."
     )
-    cracks: Count = 0
+    cracks: Count = Field(default=0, description="Sightings in this frame, of every kind.")
     file: str | None = Field(default=None, description="Where the picture lies in the record, if it was kept.")
     captured_ms: int | None = Field(
         default=None, description="Of a live camera: when it arrived, since 1970, UTC, by the device's clock."
@@ -132,6 +140,65 @@ class BranchRow(Strict):
     width_px: tuple[Px | None, ...] = Field(description="Width at each point, px; null where not measured.")
 
 
+class TrackRow(Strict):
+    """One line of `tracks.jsonl`: something happened to a crack that is followed over frames."""
+
+    id: str = Field(description="uuid5 of mission, camera, frame, crack and revision: the same in every replay.")
+    crack_id: str
+    event: CrackEvent
+    revision: Count
+    parents: tuple[str, ...] = Field(default=(), description="Crack ids; see the report's field.")
+    camera: str
+    frame: Count = Field(description="When it happened.")
+    kind: Kind
+    sightings: Count = Field(description="Frames in which it was found.")
+    in_view: Count = Field(description="Frames that showed its place.")
+    first_frame: Count
+    last_frame: Count
+    best_id: str = Field(description="Of the line in cracks.jsonl that shows it best; width and so on are that one's.")
+    best_frame: Count
+    length_px: Px = Field(description="Of all that was seen of it, every stretch once; px of the best frame.")
+    length_mm: Px | None
+
+
+class CoverageArea(Strict):
+    """A part of the surface of one state, on the grid of cells."""
+
+    camera: str
+    state: Literal["inspected", "not_gradable", "never_seen"]
+    outlines_mm: tuple[tuple[tuple[float, float], ...], ...] = Field(
+        description="x, y on the surface, mm: the outer outline first, then those of its holes."
+    )
+    area_m2: Px
+
+
+class Coverage(Strict):
+    """`coverage.json`: what was inspected, what was seen but tells nothing, and what was never seen.
+
+    Areas of the surface count every cell once. Frames without a pose have no place: where their scale is known, their
+    areas are summed frame by frame, so that what two frames show counts twice; where it is not, frames are counted.
+    """
+
+    schema_: Literal["coverage/1"] = Field(default="coverage/1", alias="schema")
+    cell_mm: float
+    inspected_m2: Px | None = Field(description="Of the surface, each place once; null where no frame had a pose.")
+    not_gradable_m2: Px | None
+    never_seen_m2: Px | None = Field(description="Of the target area; without one, gaps enclosed by what was seen.")
+    target: bool = Field(description="Whether a target area was given.")
+    not_gradable_blur_m2: Px | None
+    not_gradable_dark_m2: Px | None
+    not_gradable_bright_m2: Px | None
+    not_gradable_ignored_m2: Px | None
+    smallest_width_mm: Px | None = Field(description="That could have been found, median over the inspected area.")
+    smallest_width_worst_mm: Px | None = Field(description="The same, 95th percentile: the worst part.")
+    unplaced_inspected_m2: Px | None = Field(description="Frames with a scale and no pose, summed frame by frame.")
+    unplaced_not_gradable_m2: Px | None
+    unscaled_frames: Count = Field(description="Frames without a scale.")
+    unscaled_gradable: Px = Field(description="Their gradable shares, summed: in frames.")
+    beyond_memory_m2: Px = Field(default=0.0, description="Seen, but not kept in cells: coverage.most_cells.")
+    areas: tuple[CoverageArea, ...] = ()
+
+
 class CrackRow(Strict):
     """One line of `cracks.jsonl`: a crack as seen in one frame. mm fields are null where the scale is unknown."""
 
@@ -140,7 +207,10 @@ class CrackRow(Strict):
     revision: Count
     frame: Count
     camera: str
-    kind: Literal["crack", "joint", "cable", "shadow", "stain", "print"]
+    kind: Kind
+    event: CrackEvent | None = Field(default=None, description="What happened last to the crack; null in a sighting.")
+    parents: tuple[str, ...] = Field(default=(), description="Crack ids; see the report's field.")
+    sightings: Count = Field(default=1, description="Frames that showed the crack; 1 in a sighting.")
     confidence: Annotated[float, Field(ge=0, le=1)]
     severity: Severity
     severity_standard: str | None = Field(default=None, description="Id, revision of its table, category.")

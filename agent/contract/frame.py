@@ -65,6 +65,8 @@ class Pose:
     x_mm: float  # the picture's left edge along the surface
     y_mm: float  # the picture's upper edge, downwards
     rotation_deg: float = 0.0  # clockwise turn of the picture against the surface
+    radius_mm: float | None = None  # of a tunnel: y then runs along its arc; None: the surface is flat
+    standoff_mm: float | None = None  # from the camera to the wall, along the optical axis; with `radius_mm`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent.contract.frame import ScaleSource
 
 Severity = Literal["none", "low", "moderate", "high", "severe", "ungraded"]
-Topic = Literal["connection", "info", "state", "mission", "crack", "gap", "ack", "telemetry"]
+Kind = Literal["crack", "joint", "cable", "shadow", "stain", "print"]
+CrackEvent = Literal["new", "update", "merge", "split", "final", "retracted"]
+Topic = Literal["connection", "info", "state", "mission", "crack", "coverage", "gap", "ack", "telemetry"]
 CommandName = Literal[
     "pause", "resume", "start_mission", "end_mission", "snapshot", "set", "reload", "resync", "review", "clear"
 ]
@@ -122,11 +124,15 @@ class CrackReport(Stamped):
     boot_id: str
     mission_id: str
     crack_id: str
-    event: Literal["new", "update", "merge", "split", "final", "retracted"]
-    parents: tuple[str, ...] = ()
+    event: CrackEvent
+    parents: tuple[str, ...] = Field(
+        default=(),
+        description="Crack ids: of a merge, those that became one with this; of a split, the one that this was part "
+        "of; of a retraction, the one that took its place, if any.",
+    )
     revision: int = Field(ge=0)
     mode: Literal["live", "replay"]
-    kind: Literal["crack", "joint", "cable", "shadow", "stain", "print"]
+    kind: Kind
     pattern: Literal["single", "branched", "map"] | None = None
     backfill: bool = False
     clock_synced: bool
@@ -215,12 +221,44 @@ class TelemetryReport(Stamped):
     armed: bool | None = None
 
 
+class CoverageReport(Stamped):
+    """Topic `coverage`: retained, sent when the run ends and now and then before. Null where it is not known."""
+
+    schema_: Literal["coverage/1"] = Field(default="coverage/1", alias="schema")
+    id: str
+    mission_id: str
+    mode: Literal["live", "replay"]
+    complete: bool = Field(description="Whether the run has ended.")
+    inspected_m2: Positive | None = Field(
+        description="Of the surface, each place once; null where no frame had a pose."
+    )
+    not_gradable_m2: Positive | None = Field(description="Seen, but too blurred, dark, bright or covered.")
+    never_seen_m2: Positive | None = Field(
+        description="Of the target area; without one, gaps enclosed by what was seen; null while the run goes on."
+    )
+    not_gradable_blur_m2: Positive | None
+    not_gradable_dark_m2: Positive | None
+    not_gradable_bright_m2: Positive | None
+    not_gradable_ignored_m2: Positive | None
+    smallest_width_mm: Positive | None = Field(
+        description="That could have been found: median over the inspected area."
+    )
+    smallest_width_worst_mm: Positive | None = Field(description="The same, 95th percentile.")
+    unplaced_inspected_m2: Positive | None = Field(
+        description="Frames with a scale and no pose, summed frame by frame: what two frames show counts twice."
+    )
+    unplaced_not_gradable_m2: Positive | None
+    unscaled_frames: int = Field(ge=0, description="Frames without a scale.")
+    unscaled_gradable: Positive = Field(description="Their gradable shares, summed: in frames.")
+
+
 REPORTS: Final[dict[Topic, type[Payload]]] = {
     "connection": ConnectionReport,
     "info": InfoReport,
     "state": StateReport,
     "mission": MissionReport,
     "crack": CrackReport,
+    "coverage": CoverageReport,
     "gap": GapReport,
     "ack": AckReport,
     "telemetry": TelemetryReport,

@@ -16,8 +16,15 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from agent.contract.flight import CrackRow, FlightHeader
-from agent.contract.reports import CrackReport, InfoReport, MissionReport, StateReport
+from agent.contract.flight import Coverage, CrackRow, FlightHeader
+from agent.contract.reports import (
+    CoverageReport,
+    CrackEvent,
+    CrackReport,
+    InfoReport,
+    MissionReport,
+    StateReport,
+)
 
 TIME_SYNCHRONISED: Final = Path("/run/systemd/timesync/synchronized")
 BUNDLE_DIGITS: Final = 12
@@ -77,32 +84,51 @@ class Reporter:
         row: CrackRow,
         *,
         media_time_ns: int | None,
-        event: Literal["new", "update", "final"] = "new",
+        event: CrackEvent | None = None,
         evidence_sha256: str | None = None,
     ) -> CrackReport:
-        """Report a crack as seen in a frame.
+        """Report a crack.
 
         Args:
-            row: the crack's line in the record.
-            media_time_ns: the frame's.
-            event: what happened to the crack.
+            row: the crack as a whole; of a sighting, it is told as a new crack.
+            media_time_ns: of the frame in which it happened.
+            event: what happened to the crack; None: what the row says.
             evidence_sha256: of the picture that goes with it on `evidence/<crack_id>`.
         """
         self._latest = self._clock() if self._mode == "live" else media_stamp(media_time_ns)
         self._seq += 1
-        fields = row.model_dump(include=set(CrackReport.model_fields) & set(CrackRow.model_fields))
+        fields = row.model_dump(include=set(CrackReport.model_fields) & set(CrackRow.model_fields) - {"event"})
         return CrackReport(
             **fields,
             **self._stamped(self._latest),
             seq=self._seq,
             boot_id=self._boot_id,
             mission_id=self._mission_id,
-            event=event,
+            event=event or row.event or "new",
             mode=self._mode,
             clock_synced=self._latest.clock_synced,
             mono_ns=self._latest.mono_ns,
             bundle=self._bundle.sha256[:BUNDLE_DIGITS],
             evidence_sha256=evidence_sha256,
+        )
+
+    def coverage(self, coverage: Coverage, *, complete: bool) -> CoverageReport:
+        """Report what was inspected.
+
+        Args:
+            coverage: so far.
+            complete: whether the run has ended.
+        """
+        fields = coverage.model_dump(
+            include=set(CoverageReport.model_fields) & set(Coverage.model_fields) - {"schema_"}
+        )
+        return CoverageReport(
+            **fields,
+            **self._stamped(self._now()),
+            id=str(uuid.uuid5(self._mission, f"coverage|{complete}")),
+            mission_id=self._mission_id,
+            mode=self._mode,
+            complete=complete,
         )
 
     def mission(self, event: Literal["start", "end", "report"], header: FlightHeader) -> MissionReport:

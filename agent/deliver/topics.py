@@ -30,6 +30,7 @@ RULES: Final[dict[Topic, Rule]] = {
     "state": Rule(retain=True, expiry_s=120, latest_only=True),
     "mission": Rule(retain=True),
     "crack": Rule(retain=False),
+    "coverage": Rule(retain=True, latest_only=True),
     "gap": Rule(retain=False),
     "ack": Rule(retain=False),
     "telemetry": Rule(retain=False, qos=0, expiry_s=60, latest_only=True),

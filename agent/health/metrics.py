@@ -45,7 +45,7 @@ class _Totals:
             stages[name] = stages.get(name, 0.0) + seconds
         return _Totals(
             frames=self.frames + Counter(seen=tally.frames, skipped=tally.skipped),
-            cracks=self.cracks + tally.cracks,
+            cracks=self.cracks + tally.sightings,
             tiles=self.tiles + Counter(seen=tally.tiles, segmented=tally.tiles_segmented),
             stage_seconds=stages,
             reasons=self.reasons + Counter({"Success": delivery.acknowledged, **delivery.reasons}),

@@ -4,8 +4,19 @@ Why lines and not one document: a run that is killed leaves every finished frame
 before its own line, so a frame that has its line has all its cracks.
 """
 
+from agent.record.ledger import BestSightings, Ledger
 from agent.record.reader import FlightRecord, read_flight
 from agent.record.recorder import FlightRecorder
 from agent.record.rows import crack_row, frame_row, quality_of, skipped_row
 
-__all__ = ["FlightRecord", "FlightRecorder", "crack_row", "frame_row", "quality_of", "read_flight", "skipped_row"]
+__all__ = [
+    "BestSightings",
+    "FlightRecord",
+    "FlightRecorder",
+    "Ledger",
+    "crack_row",
+    "frame_row",
+    "quality_of",
+    "read_flight",
+    "skipped_row",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from agent.contract.flight import CRACKS_FILE, FLIGHT_FILE, FRAMES_FILE, FrameRow
+from agent.contract.flight import COVERAGE_FILE, CRACKS_FILE, FLIGHT_FILE, FRAMES_FILE, TRACKS_FILE, FrameRow
 from agent.errors import InputError, OutputError
 from agent.record.layout import (
     OVERLAYS_FOLDER,
@@ -74,7 +74,8 @@ def _remove_run(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot tell which files its run wrote ({exc}); choose another folder") from exc
     for name in RUN_FOLDERS:
         _remove_empty(folder / name)
-    for name in (*REPORT_FILES, PARTIAL_FILE, PARTIAL_VIDEO, CRACKS_FILE, FRAMES_FILE, FLIGHT_FILE):
+    rows = (COVERAGE_FILE, TRACKS_FILE, CRACKS_FILE, FRAMES_FILE)
+    for name in (*REPORT_FILES, PARTIAL_FILE, PARTIAL_VIDEO, *rows, FLIGHT_FILE):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -9,22 +9,23 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from agent.contract.flight import CRACKS_FILE, FLIGHT_FILE, FRAMES_FILE, FRAMES_FOLDER
+from agent.contract.flight import COVERAGE_FILE, CRACKS_FILE, FLIGHT_FILE, FRAMES_FILE, FRAMES_FOLDER, TRACKS_FILE
 from agent.errors import DiskFullError, InputError, OutputError
 
 OVERLAYS_FOLDER: Final = "overlays"
 PROBABILITIES_FOLDER: Final = "probabilities"
 GEOJSON_FILE: Final = "cracks.geojson"
+COVERAGE_GEOJSON_FILE: Final = "coverage.geojson"
 CSV_FILE: Final = "cracks.csv"
 HTML_FILE: Final = "report.html"
 VIDEO_FILES: Final = ("overlay.mp4", "overlay.webm")
-REPORT_FILES: Final = (GEOJSON_FILE, CSV_FILE, HTML_FILE, *VIDEO_FILES)
+REPORT_FILES: Final = (GEOJSON_FILE, COVERAGE_GEOJSON_FILE, CSV_FILE, HTML_FILE, *VIDEO_FILES)
 # What is being written, in the folder it is for; short, as names may be long. A video grows while others come and go.
 PARTIAL_FILE: Final = ".crackscout.partial"
 PARTIAL_VIDEO: Final = ".crackscout-video.partial"
 
 RUN_FOLDERS: Final = (FRAMES_FOLDER, OVERLAYS_FOLDER, PROBABILITIES_FOLDER)
-RUN_NAMES: Final = (FLIGHT_FILE, FRAMES_FILE, CRACKS_FILE, *REPORT_FILES, *RUN_FOLDERS)
+RUN_NAMES: Final = (FLIGHT_FILE, FRAMES_FILE, CRACKS_FILE, TRACKS_FILE, COVERAGE_FILE, *REPORT_FILES, *RUN_FOLDERS)
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -5,15 +5,28 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from agent.contract.flight import CRACKS_FILE, FLIGHT_FILE, FRAMES_FILE, CrackRow, FlightHeader, FrameRow
+from agent.contract.flight import (
+    COVERAGE_FILE,
+    CRACKS_FILE,
+    FLIGHT_FILE,
+    FRAMES_FILE,
+    TRACKS_FILE,
+    Coverage,
+    CrackRow,
+    FlightHeader,
+    FrameRow,
+    TrackRow,
+)
 from agent.errors import InputError
 from agent.record.layout import inside
+from agent.record.ledger import Ledger, whole_crack
 
 FLIGHT_SCHEMA = FlightHeader.model_fields["schema_"].default
 Row = TypeVar("Row", bound=BaseModel)
@@ -60,6 +73,56 @@ class FlightRecord:
                 )
             yield frame, cracks
 
+    def tracks(self) -> Iterator[TrackRow]:
+        """Yield what happened to cracks, in the order of the run; nothing in a record of before they were followed.
+
+        Raises:
+            InputError: a line is not an event.
+        """
+        last = max((frame.index for frame in self.frames()), default=-1)
+        for row in _rows(self.folder / TRACKS_FILE, TrackRow):
+            if row.frame <= last:  # else its frame was not finished before the run was killed
+                yield row
+
+    def whole_cracks(self) -> Iterator[tuple[FrameRow, CrackRow]]:
+        """Yield each crack once, with the frame that shows it best: what it is at the end, and the length of all of it.
+
+        Cracks come in the order of those frames. A sighting that no event names is a crack of its own.
+
+        Raises:
+            InputError: the record was altered.
+        """
+        final: dict[str, TrackRow] = {}
+        named: set[str] = set()
+        for row in self.tracks():
+            named.add(row.crack_id)
+            if row.event == "retracted":
+                final.pop(row.crack_id, None)
+            else:
+                final[row.crack_id] = row
+        best = {row.best_id: row for row in final.values()}
+        for frame, cracks in self.sightings():
+            for crack in cracks:
+                if (track := best.get(crack.id)) is not None:
+                    yield frame, whole_crack(track, crack)
+                elif crack.crack_id not in named:
+                    yield frame, crack
+
+    def coverage(self) -> Coverage | None:
+        """Return what was inspected, or None if the run did not come so far.
+
+        Raises:
+            InputError: `coverage.json` is not one.
+        """
+        path = self.folder / COVERAGE_FILE
+        try:
+            raw = json.loads(path.read_bytes())
+        except OSError:
+            return None
+        except ValueError as exc:
+            raise InputError(f"{path}: not JSON ({exc}); the record was altered") from exc
+        return _validated(Coverage, raw, where=str(path))
+
     def picture(self, frame: FrameRow) -> Path | None:
         """Return where a frame's picture lies, or None if it was not kept.
 
@@ -92,9 +155,21 @@ def read_flight(folder: Path) -> FlightRecord:
         frames += row.status != "skipped"
         cracks += row.cracks
     torn = _lines(folder / CRACKS_FILE) - cracks + _lines(folder / FRAMES_FILE) - frames - skipped
-    return FlightRecord(
-        folder, header.model_copy(update={"frames": frames, "skipped": skipped, "cracks": cracks}), max(torn, 0)
-    )
+    counts = {"frames": frames, "skipped": skipped, "sightings": cracks}
+    if torn > 0 or not header.complete:  # killed before it could count, or cut afterwards
+        counts = {**_recounted(FlightRecord(folder, header, 0)), **counts}
+    return FlightRecord(folder, header.model_copy(update=counts), max(torn, 0))
+
+
+def _recounted(record: FlightRecord) -> dict[str, int]:
+    """Count cracks from the rows, as far as these can be read; what cannot is told when they are."""
+    ledger = Ledger()
+    with suppress(InputError):
+        for event in record.tracks():
+            ledger.note(event)
+        for crack in record.cracks():
+            ledger.see(crack)
+    return ledger.counts
 
 
 def _rows(path: Path, model: type[Row]) -> Iterator[Row]:

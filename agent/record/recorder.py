@@ -11,12 +11,25 @@ from types import TracebackType
 import cv2
 from typing_extensions import Self
 
-from agent.contract.flight import CRACKS_FILE, FLIGHT_FILE, FRAMES_FILE, FRAMES_FOLDER, CrackRow, FlightHeader, FrameRow
+from agent.contract.flight import (
+    COVERAGE_FILE,
+    CRACKS_FILE,
+    FLIGHT_FILE,
+    FRAMES_FILE,
+    FRAMES_FOLDER,
+    TRACKS_FILE,
+    Coverage,
+    CrackRow,
+    FlightHeader,
+    FrameRow,
+    TrackRow,
+)
 from agent.contract.frame import Frame
 from agent.errors import InputError
 from agent.record import jsonl
 from agent.record.claim import claim
 from agent.record.layout import inside, write_atomically, writing
+from agent.record.ledger import Ledger
 from agent.record.room import Room
 
 
@@ -29,10 +42,13 @@ class FlightRecorder:
     def __init__(self, folder: Path, header: FlightHeader, *, room: Room | None = None) -> None:
         self.folder = folder
         self._room = room
-        self.header = header.model_copy(update={"complete": False, "frames": 0, "skipped": 0, "cracks": 0})
+        self._ledger = Ledger()
+        counts = {"frames": 0, "skipped": 0, **self._ledger.counts}
+        self.header = header.model_copy(update={"complete": False, **counts})
         self._write_header()
         self._frames = _Journal(folder / FRAMES_FILE)
         self._cracks = _Journal(folder / CRACKS_FILE)
+        self._tracks = _Journal(folder / TRACKS_FILE)
         self._closed = False
 
     @classmethod
@@ -75,8 +91,13 @@ class FlightRecorder:
         write_atomically(path, content)
         return file
 
-    def add(self, frame: FrameRow, cracks: Sequence[CrackRow] = ()) -> None:
-        """Append a frame and its cracks; when this returns, they survive a kill of this process.
+    def add(self, frame: FrameRow, cracks: Sequence[CrackRow] = (), tracks: Sequence[TrackRow] = ()) -> None:
+        """Append a frame, its cracks and what happened to tracks; when this returns, they survive a kill.
+
+        Args:
+            frame: its line.
+            cracks: seen in it.
+            tracks: what this frame told about them.
 
         Raises:
             ValueError: the cracks are not the frame's, or not as many as it says.
@@ -87,21 +108,47 @@ class FlightRecorder:
                 f"frame {frame.index} says {frame.cracks} cracks, got {[c.frame for c in cracks]} by frame"
             )
         # A frame's line stands for all of its cracks, so it comes last.
-        before = self._cracks.size
-        self._cracks.append(b"".join(map(jsonl.line, cracks)))
+        before, tracks_before = self._cracks.size, self._tracks.size
         try:
+            self._cracks.append(b"".join(map(jsonl.line, cracks)))
+            self._tracks.append(b"".join(map(jsonl.line, tracks)))
             self._frames.append(jsonl.line(frame))
         except BaseException:
             self._cracks.cut(before)
+            self._tracks.cut(tracks_before)
             raise
         skipped = frame.status == "skipped"
         self.header = self.header.model_copy(
             update={
                 "frames": self.header.frames + (not skipped),
                 "skipped": self.header.skipped + skipped,
-                "cracks": self.header.cracks + len(cracks),
             }
         )
+        self._count(tracks, cracks)
+
+    def end_tracks(self, tracks: Sequence[TrackRow]) -> None:
+        """Append the last word on tracks, after the last frame.
+
+        Raises:
+            OutputError: the disk is full or gone.
+        """
+        self._tracks.append(b"".join(map(jsonl.line, tracks)))
+        self._count(tracks)
+
+    def write_coverage(self, coverage: Coverage) -> None:
+        """Write `coverage.json`.
+
+        Raises:
+            OutputError: the disk is full or gone.
+        """
+        write_atomically(self.folder / COVERAGE_FILE, jsonl.document(coverage))
+
+    def _count(self, tracks: Sequence[TrackRow], cracks: Sequence[CrackRow] = ()) -> None:
+        for track in tracks:
+            self._ledger.note(track)
+        for crack in cracks:
+            self._ledger.see(crack)
+        self.header = self.header.model_copy(update=self._ledger.counts)
 
     def close(self, *, complete: bool) -> FlightHeader:
         """Write the counts into `flight.json` and return it; a second call changes nothing.
@@ -115,6 +162,7 @@ class FlightRecorder:
         if not self._closed:
             self._closed = True
             self._cracks.close()
+            self._tracks.close()
             self._frames.close()
             self.header = self.header.model_copy(update={"complete": complete})
             self._write_header()

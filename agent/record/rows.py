@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import uuid
 from dataclasses import asdict
-from typing import Final
 
+from agent.contract import ids
 from agent.contract.crack import Branch, Crack
 from agent.contract.flight import BranchRow, CrackRow, FrameRow, MaskRle, PoseRow
-from agent.contract.frame import Frame, Place, Quality, SkippedFrame
+from agent.contract.frame import Frame, Place, Pose, Quality, SkippedFrame
+from agent.contract.reports import Kind
 from agent.measure import mask_rle
-
-NAMESPACE: Final = uuid.UUID("01a30a63-9019-4ad3-8d34-e22611d27ea2")  # ours, for ever: ids are the same in every replay
 
 
 def frame_row(
@@ -56,7 +54,7 @@ def frame_row(
         scale_method=frame.scale.method,
         scale_reason=frame.scale_reason,
         **_placed(frame.place),
-        pose=None if pose is None else PoseRow(x_mm=pose.x_mm, y_mm=pose.y_mm, rotation_deg=pose.rotation_deg),
+        pose=None if pose is None else _pose_row(pose),
         runtime=runtime,
         variant=variant,
         tiles=tiles,
@@ -96,29 +94,37 @@ def quality_of(row: FrameRow) -> Quality | None:
     )
 
 
-def crack_row(crack: Crack, frame: Frame, *, number: int, mission_id: str) -> CrackRow:
+def crack_row(
+    crack: Crack,
+    frame: Frame,
+    *,
+    number: int,
+    mission_id: str,
+    crack_id: str | None = None,
+    revision: int = 0,
+    kind: Kind = "crack",
+) -> CrackRow:
     """Return the line of a crack in a frame.
 
     Args:
         crack: as measured.
         frame: that it was seen in.
-        number: the crack's place in the frame, from 0. Until cracks are followed from frame to frame it is a crack's
-            only name, so each sighting is a crack of its own.
+        number: the crack's place in the frame, from 0.
         mission_id: of the run.
+        crack_id: which of the cracks that are followed over frames it is; None: one that nobody follows.
+        revision: of what is known about that crack.
+        kind: what it is by its geometry, as far as known in this frame.
     """
-    mission = uuid.uuid5(NAMESPACE, mission_id)
-    crack_id = uuid.uuid5(mission, f"{frame.camera}|{frame.index}|{number}")
-    revision = 0
     x, y, width, height = crack.bbox_xywh_px
     where = frame.where(x + width / 2, y + height / 2)
     size, counts = mask_rle(crack.bbox_xywh_px, crack.mask, (frame.height, frame.width))
     return CrackRow(
-        id=str(uuid.uuid5(mission, f"{frame.camera}|{frame.index}|{crack_id}|{revision}")),
-        crack_id=str(crack_id),
+        id=ids.sighting_id(mission_id, frame.camera, frame.index, number),
+        crack_id=crack_id or ids.crack_id(mission_id, frame.camera, frame.index, number),
         revision=revision,
         frame=frame.index,
         camera=frame.camera,
-        kind="crack",
+        kind=kind,
         confidence=crack.confidence,
         severity=crack.grade.severity,
         severity_standard=crack.grade.standard,
@@ -166,6 +172,20 @@ def _placed(place: Place | None) -> dict[str, float | None]:
     place = place or Place()
     names = ("lat", "lon", "alt_m", "chainage_m", "clock_deg")
     return {name: getattr(place, name) for name in names}
+
+
+def _pose_row(pose: Pose) -> PoseRow | None:
+    """Telemetry may hold anything; JSON has no NaN."""
+    known = (pose.x_mm, pose.y_mm, pose.rotation_deg, pose.radius_mm or 0.0, pose.standoff_mm or 0.0)
+    if not all(map(math.isfinite, known)):
+        return None
+    return PoseRow(
+        x_mm=pose.x_mm,
+        y_mm=pose.y_mm,
+        rotation_deg=pose.rotation_deg,
+        radius_mm=pose.radius_mm,
+        standoff_mm=pose.standoff_mm,
+    )
 
 
 def _branch_row(branch: Branch) -> BranchRow:

@@ -6,7 +6,7 @@ import unicodedata
 from typing import Final
 
 from agent.contract.flight import CrackRow
-from agent.contract.reports import Severity
+from agent.contract.reports import Kind, Severity
 
 Rank = tuple[int, bool, float, float, float]
 
@@ -19,7 +19,19 @@ SEVERITY_RGB: Final[dict[Severity, tuple[int, int, int]]] = {
     "none": (64, 192, 87),
     "ungraded": (0, 205, 245),
 }
+KIND_RGB: Final[dict[Kind, tuple[int, int, int]]] = {  # of what is no crack; muted, so that cracks stand out
+    "joint": (120, 144, 190),
+    "cable": (150, 120, 190),
+    "shadow": (140, 140, 150),
+    "stain": (170, 140, 100),
+    "print": (150, 170, 130),
+}
 LONGEST_NAME: Final = 300  # characters shown
+
+
+def colour(crack: CrackRow) -> tuple[int, int, int]:
+    """Return what a crack is drawn in: its severity, or the kind of what is none."""
+    return SEVERITY_RGB[crack.severity] if crack.kind == "crack" else KIND_RGB[crack.kind]
 
 
 def badness(crack: CrackRow) -> Rank:

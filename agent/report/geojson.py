@@ -11,7 +11,9 @@ from agent.record.layout import partial
 
 
 def write_geojson(record: FlightRecord, path: Path) -> None:
-    """Write a FeatureCollection (RFC 7946, WGS 84) with a feature per crack, a point where its position is known.
+    """Write a FeatureCollection (RFC 7946, WGS 84) with a feature per crack, however many frames show it.
+
+    The geometry is a point where its position is known.
 
     The property `position_of` says whose position that is: the crack's, or only the camera's that saw it. Without a
     position the geometry is null: pixels or local millimetres would open as degrees near the equator. Centre lines
@@ -24,10 +26,30 @@ def write_geojson(record: FlightRecord, path: Path) -> None:
     with partial(path) as beside, beside.open("wb") as file:
         file.write(b'{"type":"FeatureCollection","features":[')
         separator = b"\n"
-        for frame, cracks in record.sightings():
-            for crack in cracks:
-                file.write(separator + encode(_feature(record.header.mission_id, frame, crack), indent=None))
-                separator = b",\n"
+        for frame, crack in record.whole_cracks():
+            file.write(separator + encode(_feature(record.header.mission_id, frame, crack), indent=None))
+            separator = b",\n"
+        file.write(b"\n]}\n")
+
+
+def write_coverage(record: FlightRecord, path: Path) -> None:
+    """Write the parts of the surface that were inspected, not gradable and never seen, as polygons with their areas.
+
+    Without a position the geometry is null; the outlines, mm on the surface, stand in the properties.
+
+    Raises:
+        InputError: the record was altered.
+        OutputError: the file cannot be written.
+    """
+    coverage = record.coverage()
+    with partial(path) as beside, beside.open("wb") as file:
+        file.write(b'{"type":"FeatureCollection","features":[')
+        separator = b"\n"
+        for area in coverage.areas if coverage else ():
+            properties = {"mission_id": record.header.mission_id, **area.model_dump()}
+            feature = {"type": "Feature", "geometry": None, "properties": properties}
+            file.write(separator + encode(feature, indent=None))
+            separator = b",\n"
         file.write(b"\n]}\n")
 
 

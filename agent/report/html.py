@@ -29,7 +29,7 @@ def write_html(record: FlightRecord, path: Path, *, cards: Shelf, crops: Shelf) 
         record: all figures come from it.
         path: of the page.
         cards: pictures of frames, keyed by the frame's index.
-        crops: pictures of cracks, keyed by the crack's id.
+        crops: pictures of cracks, keyed by the crack's own id, crack_id.
 
     Raises:
         InputError: the record was altered.
@@ -62,7 +62,7 @@ def write_html(record: FlightRecord, path: Path, *, cards: Shelf, crops: Shelf) 
 def _with(rows: list[Any], crops: Shelf) -> Iterator[tuple[Any, Picture]]:
     pictures = {picture.key: picture for picture in crops}
     for seen in rows:
-        if picture := pictures.get(seen.crack.id):
+        if picture := pictures.get(seen.crack.crack_id):
             yield seen, picture
 
 

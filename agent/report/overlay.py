@@ -12,7 +12,6 @@ import numpy as np
 
 from agent.contract.arrays import UInt8
 from agent.contract.flight import CrackRow, FrameRow
-from agent.contract.reports import Severity
 from agent.report import figures
 from agent.report.labels import LabelRoom, Spot
 from agent.report.outlines import SUBPIXEL_BITS, Marked, View, outlines
@@ -68,7 +67,12 @@ def draw_overlay(
     view = View(x=0, y=0, width=width, height=height, zoom=zoom)
     picture = _outlined(_resized(image_rgb, view, cracks), view, cracks)
     pen = _Pen.of(picture)
-    _label(picture, view, sorted(cracks, key=lambda marked: figures.badness(marked.crack), reverse=True), pen)
+    _label(
+        picture,
+        view,
+        sorted(cracks, key=lambda marked: (marked.crack.kind == "crack", figures.badness(marked.crack)), reverse=True),
+        pen,
+    )
     return np.vstack([picture, _footer(picture.shape[1], view, frame, [marked.crack for marked in cracks], pen)])
 
 
@@ -142,7 +146,7 @@ def _outlined(picture: UInt8, view: View, cracks: Sequence[Marked]) -> UInt8:
     line = _line(max(picture.shape[:2]))
     for marked in cracks:
         lines = outlines(marked, view, gap_px=_GAP_LINES * line)
-        colour = figures.SEVERITY_RGB[marked.crack.severity]
+        colour = figures.colour(marked.crack)
         cv2.polylines(picture, lines, True, colour, line, cv2.LINE_AA, SUBPIXEL_BITS)
     return picture
 
@@ -156,7 +160,7 @@ def _tinted(picture: UInt8, zoom: float, cracks: Sequence[Marked]) -> UInt8:
         at_y = ((y + crack.bbox_y) * zoom).astype(np.intp).clip(0, height - 1)
         at_x = ((x + crack.bbox_x) * zoom).astype(np.intp).clip(0, width - 1)
         at_y, at_x = np.divmod(np.unique(at_y * width + at_x), width)  # once each, though several fall on one
-        colour = np.array(figures.SEVERITY_RGB[crack.severity])
+        colour = np.array(figures.colour(crack))
         picture[at_y, at_x] = np.rint(picture[at_y, at_x] * (1 - _TINT) + colour * _TINT)
     return picture
 
@@ -177,9 +181,11 @@ def _label(picture: UInt8, view: View, worst_first: Sequence[Marked], pen: _Pen)
         crack = marked.crack
         ends = f" ({figures.interval(crack)})" if figures.interval(crack) else ""
         text = f"{figures.short_id(crack)}  W {figures.width(crack)}{ends}  L {figures.length(crack)}"
+        if crack.kind != "crack":
+            text = f"{figures.short_id(crack)}  {crack.kind}"
         wide, high = pen.width_of(text) + 2 * pen.height, 2 * pen.height
         if spot := room.take(own.astype(bool), width_px=wide, height_px=high):
-            labels.append(_Label(spot, wide, high, cell, text, figures.SEVERITY_RGB[crack.severity]))
+            labels.append(_Label(spot, wide, high, cell, text, figures.colour(crack)))
     for label in labels:  # the lines first: none may cross another's text
         cv2.line(picture, *label.pointer_xy, label.colour, pen.line, cv2.LINE_AA)
     for label in labels:
@@ -232,21 +238,28 @@ def _footer(width: int, view: View, frame: FrameRow, cracks: Sequence[CrackRow],
         strip[top : top + bar.shape[0], x : x + bar.shape[1]] = bar
         x += bar.shape[1] + 2 * pen.height
     labelled = f", {MOST_LABELS} labelled" if len(cracks) > MOST_LABELS else ""
-    count = f"{len(cracks)} crack{'' if len(cracks) == 1 else 's'}{labelled}" if cracks else "no crack found"
-    texts: list[tuple[str, Severity | None]] = [(count, None)]
-    texts += [(severity, severity) for severity in figures.SEVERITIES if any(c.severity == severity for c in cracks)]
-    if cracks:
+    real = [crack for crack in cracks if crack.kind == "crack"]
+    count = f"{len(real)} crack{'' if len(real) == 1 else 's'}{labelled}" if real else "no crack found"
+    texts: list[tuple[str, tuple[int, int, int] | None]] = [(count, None)]
+    texts += [
+        (severity, figures.SEVERITY_RGB[severity])
+        for severity in figures.SEVERITIES
+        if any(crack.severity == severity for crack in real)
+    ]
+    kinds = sorted({crack.kind for crack in cracks} - {"crack"})
+    texts += [(f"{sum(c.kind == kind for c in cracks)} {kind}", figures.KIND_RGB[kind]) for kind in kinds]
+    if real:
         texts.append(("W width, L length", None))
     if frame.scale_mm_px is None:
         texts.append(("scale unknown", None))
     texts.append((figures.plain(frame.name).encode("ascii", "replace").decode(), None))
     base = strip.shape[0] // 2 + pen.height // 2
-    for text, severity in texts:
-        swatch = 0 if severity is None else 2 * pen.height
+    for text, colour in texts:
+        swatch = 0 if colour is None else 2 * pen.height
         if x + swatch + pen.width_of(text) > width - pen.height:
             break
-        if severity is not None:
-            strip[base - pen.height : base, x : x + pen.height] = figures.SEVERITY_RGB[severity]
+        if colour is not None:
+            strip[base - pen.height : base, x : x + pen.height] = colour
         pen.write(strip, text, x + swatch, base)
         x += swatch + pen.width_of(text) + 2 * pen.height
     return strip

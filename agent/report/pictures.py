@@ -42,6 +42,7 @@ class Picture:
     content: bytes = field(compare=False)
     width: int = field(compare=False)  # px
     height: int = field(compare=False)
+    of: str = field(compare=False)  # what it shows
 
     @property
     def uri(self) -> str:
@@ -67,15 +68,35 @@ class Shelf:
         self._turn = 0
         self._pushed_off: Rank | None = None
 
-    def wants(self, rank: Rank) -> bool:
-        """Whether a picture of this rank would stay: spares drawing those that would not."""
-        return self._pushed_off is None or rank > self._pushed_off
+    def wants(self, rank: Rank, *, of: str | None = None) -> bool:
+        """Whether a picture of this rank would stay: spares drawing those that would not.
 
-    def put(self, key: str, rank: Rank, picture_rgb: UInt8) -> None:
-        """Put a picture on the shelf, and take off the least bad until it fits."""
+        Args:
+            rank: of the picture.
+            of: what it shows; of each thing only the worst picture stays. None: nothing that another shows too.
+        """
+        there = next((one for one in self._heap if of is not None and one.of == of), None)
+        return (self._pushed_off is None or rank > self._pushed_off) and (there is None or rank > there.rank)
+
+    def put(self, key: str, rank: Rank, picture_rgb: UInt8, *, of: str | None = None) -> None:
+        """Put a picture on the shelf, and take off the least bad until it fits.
+
+        Args:
+            key: by which it is found again.
+            rank: the worse, the greater.
+            picture_rgb: (H, W, 3).
+            of: what it shows, by default its key; a picture of the same that is no worse goes.
+        """
         content = jpeg(picture_rgb, quality=self._quality)
         height, width = np.shape(picture_rgb)[:2]
-        heapq.heappush(self._heap, Picture(rank, -self._turn, key, content, width, height))
+        of = key if of is None else of
+        for old in [one for one in self._heap if one.of == of]:
+            if old.rank >= rank:
+                return
+            self._heap.remove(old)
+            self._bytes -= len(old.content)
+            heapq.heapify(self._heap)
+        heapq.heappush(self._heap, Picture(rank, -self._turn, key, content, width, height, of))
         self._turn += 1
         self._bytes += len(content)
         while self._bytes > self._budget or len(self._heap) > self._most:

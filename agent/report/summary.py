@@ -5,16 +5,18 @@ from __future__ import annotations
 import bisect
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from agent.contract.flight import CrackRow, FlightHeader, FrameRow, MaskRle
-from agent.contract.reports import Severity
+from agent.contract.flight import Coverage, CrackRow, FlightHeader, FrameRow
+from agent.contract.reports import Kind, Severity
 from agent.record import FlightRecord
+from agent.record.ledger import without_lines
 from agent.report.figures import SEVERITIES, Rank, badness, number
 
 MOST_ROWS: Final = 2000  # of the table; the CSV has all
+MOST_OTHERS: Final = 200
 MOST_SKIPPED: Final = 200
 MOST_REASONS: Final = 20
 MOST_PER_CARD: Final = 20
@@ -69,7 +71,10 @@ class Summary:
 
     header: FlightHeader
     torn_lines: int
+    coverage: Coverage | None
     wanted: frozenset[int]  # indices of the frames that have a card
+    kinds: Counter[Kind] = field(default_factory=Counter)  # of what is no crack
+    others: list[SeenCrack] = field(default_factory=list)  # the first MOST_OTHERS
     severities: Counter[Severity] = field(default_factory=Counter)
     length_mm: float = 0.0  # of the cracks whose scale is known
     length_px: float = 0.0  # of the others
@@ -92,13 +97,20 @@ class Summary:
         Raises:
             InputError: the record was altered.
         """
-        summary = cls(record.header, record.torn_lines, wanted)
+        summary = cls(record.header, record.torn_lines, record.coverage(), wanted)
+        summary._see_frames(record)
         in_mm = [Histogram("Width", "mm", WIDTH_MM), Histogram("Length", "mm", LENGTH_MM)]
         in_px = [
             Histogram("Width, where the scale is unknown", "px", WIDTH_PX),
             Histogram("Length, where the scale is unknown", "px", LENGTH_PX),
         ]
-        for turn, (frame, crack) in enumerate(summary._each(record)):
+        for turn, (frame, whole) in enumerate(record.whole_cracks()):
+            crack = without_lines(whole)
+            if crack.kind != "crack":
+                summary.kinds[crack.kind] += 1
+                if len(summary.others) < MOST_OTHERS:
+                    summary.others.append(SeenCrack(frame, crack))
+                continue
             known = crack.scale_mm_px is not None
             for histogram, value in zip(
                 in_mm if known else in_px,
@@ -130,22 +142,24 @@ class Summary:
 
     @property
     def density(self) -> str | None:
-        """Length of cracks per area of the pictures whose scale is known; None where it is not."""
-        return f"{number(self.length_mm / 1e3 / (self.seen_mm2 / 1e6))} m/m²" if self.seen_mm2 else None
+        """Length of cracks per area: of the surface that was seen where frames had a pose, else of all pictures."""
+        surface = self.coverage
+        area = self.seen_mm2 / 1e6
+        if surface is not None and surface.inspected_m2 is not None:
+            area = surface.inspected_m2 + (surface.not_gradable_m2 or 0.0)
+        return f"{number(self.length_mm / 1e3 / area)} m/m²" if area else None
 
-    def _each(self, record: FlightRecord) -> Iterator[tuple[FrameRow, CrackRow]]:
+    def _see_frames(self, record: FlightRecord) -> None:
         for frame, cracks in record.sightings():
             if frame.status == "skipped":
                 self._skip(frame)
                 continue
             self.frames_without_scale += frame.scale_mm_px is None
             self.seen_mm2 += frame.width * frame.height * (frame.scale_mm_px or 0) ** 2
-            self.frames_with_cracks += bool(cracks)
-            light = [_light(crack) for crack in cracks]
+            self.frames_with_cracks += any(crack.kind == "crack" for crack in cracks)
             if frame.index in self.wanted:
+                light = [without_lines(crack) for crack in cracks if crack.kind == "crack"]
                 self.cards[frame.index] = frame, _worst_first(light)[:MOST_PER_CARD]
-            for crack in light:
-                yield frame, crack
 
     def _skip(self, frame: FrameRow) -> None:
         if len(self.skipped) < MOST_SKIPPED:
@@ -167,10 +181,6 @@ class Summary:
 
 def _worst_first(cracks: Sequence[CrackRow]) -> list[CrackRow]:
     return sorted(cracks, key=badness, reverse=True)
-
-
-def _light(crack: CrackRow) -> CrackRow:
-    return crack.model_copy(update={"branches": (), "mask": MaskRle(size=crack.mask.size, counts=())})
 
 
 def _count_reason(reasons: Counter[str], reason: str | None) -> None:

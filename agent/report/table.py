@@ -23,6 +23,8 @@ COLUMNS: Final[dict[str, Callable[[FrameRow, CrackRow], Cell]]] = {
     "id": lambda _, crack: crack.id,
     "revision": lambda _, crack: crack.revision,
     "kind": lambda _, crack: crack.kind,
+    "event": lambda _, crack: crack.event,
+    "sightings": lambda _, crack: crack.sightings,
     "severity": lambda _, crack: crack.severity,
     "severity_standard": lambda _, crack: crack.severity_standard,
     "severity_class": lambda _, crack: crack.severity_class,
@@ -65,7 +67,10 @@ COLUMNS: Final[dict[str, Callable[[FrameRow, CrackRow], Cell]]] = {
 
 
 def write_csv(record: FlightRecord, path: Path) -> None:
-    """Write a line per crack, UTF-8, units in the names of the columns, unknown figures empty.
+    """Write a line per crack, however many frames show it; frame, box and width are those of its best sighting.
+
+    Joints, cables, shadows, stains and prints have their lines too, told by `kind`. UTF-8, units in the names of the
+    columns, unknown figures empty.
 
     Raises:
         InputError: the record was altered.
@@ -74,8 +79,8 @@ def write_csv(record: FlightRecord, path: Path) -> None:
     with partial(path) as beside, beside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
-        for frame, cracks in record.sightings():
-            table.writerows([_harmless(value(frame, crack)) for value in COLUMNS.values()] for crack in cracks)
+        for frame, crack in record.whole_cracks():
+            table.writerow([_harmless(value(frame, crack)) for value in COLUMNS.values()])
 
 
 def _harmless(cell: Cell) -> Cell:

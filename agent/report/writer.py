@@ -15,6 +15,7 @@ from agent.contract.flight import CrackRow, FrameRow
 from agent.errors import InputError, OutputError
 from agent.record import FlightRecord, read_flight
 from agent.record.layout import (
+    COVERAGE_GEOJSON_FILE,
     CSV_FILE,
     GEOJSON_FILE,
     HTML_FILE,
@@ -26,7 +27,7 @@ from agent.record.layout import (
 )
 from agent.report import video
 from agent.report.figures import badness
-from agent.report.geojson import write_geojson
+from agent.report.geojson import write_coverage, write_geojson
 from agent.report.html import write_html
 from agent.report.outlines import Marked
 from agent.report.overlay import draw_crop, draw_overlay, reduced
@@ -94,11 +95,15 @@ class ReportWriter:
             write_atomically(inside(self._folder, f"{OVERLAYS_FOLDER}/{frame.name}.jpg"), jpeg(overlay))
         if self._video is not None:
             self._video.add(frame, draw_overlay(small, frame, marked, edge_px=video.EDGE_PX))
-        if cracks and self._cards.wants(worst := max(map(badness, cracks))):
-            self._cards.put(str(frame.index), worst, draw_overlay(small, frame, marked, edge_px=CARD_EDGE_PX))
-        for one in marked:
-            if self._crops.wants(rank := badness(one.crack)):
-                self._crops.put(one.crack.id, rank, draw_crop(image_rgb, one))
+        real = [one for one in marked if one.crack.kind == "crack"]
+        if real:
+            worst = max((one.crack for one in real), key=badness)
+            if self._cards.wants(badness(worst), of=worst.crack_id):
+                picture = draw_overlay(small, frame, marked, edge_px=CARD_EDGE_PX)
+                self._cards.put(str(frame.index), badness(worst), picture, of=worst.crack_id)
+        for one in real:
+            if self._crops.wants(rank := badness(one.crack), of=one.crack.crack_id):
+                self._crops.put(one.crack.crack_id, rank, draw_crop(image_rgb, one))
 
     def finish(self, record: FlightRecord) -> Path:
         """Write what the record says as GeoJSON, CSV and HTML, end the video, and return the page.
@@ -109,6 +114,7 @@ class ReportWriter:
         """
         self.close()
         write_geojson(record, self._folder / GEOJSON_FILE)
+        write_coverage(record, self._folder / COVERAGE_GEOJSON_FILE)
         write_csv(record, self._folder / CSV_FILE)
         page = self._folder / HTML_FILE
         write_html(record, page, cards=self._cards, crops=self._crops)

@@ -30,6 +30,7 @@ from agent.measure import measure_cracks
 from agent.pipeline import Pipeline
 from agent.record import FlightRecorder, read_flight
 from agent.settings import Settings
+from agent.track import Survey
 from tests.support import flights
 from tests.support.bundles import expected_probability
 from tests.support.commands import crack
@@ -103,6 +104,7 @@ def test_no_frame_is_lost_when_the_engine_takes_over(tiny_bundle: Bundle, tmp_pa
             finder=inference,
             backend=inference,
             measure=partial(measure_cracks, threshold=0.5, settings=Settings().measure),
+            survey=Survey("m", Settings().track, Settings().coverage),
             record=recorder,
             listeners=[listener],
             mission_id="m",

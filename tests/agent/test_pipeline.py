@@ -11,11 +11,13 @@ import pytest
 from agent.contract.arrays import UInt8
 from agent.contract.bundle import Bundle
 from agent.contract.crack import Crack
-from agent.contract.flight import CrackRow, FrameRow
+from agent.contract.flight import Coverage, CrackRow, FrameRow, TrackRow
 from agent.contract.frame import Frame, Scale
 from agent.detect import Detector
 from agent.infer.onnx_runtime import OnnxRuntime
 from agent.pipeline import Pipeline
+from agent.track import Survey
+from agent.track.settings import CoverageSettings, TrackSettings
 
 
 class Notebook:
@@ -27,8 +29,18 @@ class Notebook:
     def keep_frame(self, frame: Frame, *, evidence: bool) -> str | None:
         return None
 
-    def add(self, frame: FrameRow, cracks: Sequence[CrackRow] = ()) -> None:
+    def add(self, frame: FrameRow, cracks: Sequence[CrackRow] = (), tracks: Sequence[TrackRow] = ()) -> None:
         self.rows.append(frame)
+
+    def end_tracks(self, tracks: Sequence[TrackRow]) -> None:
+        """Nothing was followed."""
+
+    def write_coverage(self, coverage: Coverage) -> None:
+        """Not looked at."""
+
+
+def survey() -> Survey:
+    return Survey("m", TrackSettings(), CoverageSettings())
 
 
 class FailsOn:
@@ -60,6 +72,7 @@ def test_a_frame_that_cannot_be_measured_is_a_counted_skip_and_the_rest_goes_on(
         finder=Detector(backend, tiny_bundle.manifest),
         backend=backend,
         measure=FailsOn(61, fault),
+        survey=survey(),
         record=notebook,
         listeners=[],
         mission_id="m",
@@ -75,6 +88,7 @@ def test_a_fault_of_our_own_is_not_taken_for_a_bad_frame(tiny_bundle: Bundle) ->
         finder=Detector(backend, tiny_bundle.manifest),
         backend=backend,
         measure=FailsOn(61, TypeError("a bug")),
+        survey=survey(),
         record=Notebook(),
         listeners=[],
         mission_id="m",

@@ -70,16 +70,19 @@ def test_a_published_replay_is_read_back_and_fits_the_shipped_schemas(
         topic: hashlib.sha256(jpeg).hexdigest() for topic, jpeg in pictures.items()
     }
     assert by_topic - set(pictures) == {
-        f"{base}/{name}" for name in ("connection", "info", "state", "mission", "crack")
+        f"{base}/{name}" for name in ("connection", "info", "state", "mission", "crack", "coverage")
     }
     for message in subscriber.messages():
         if message.topic not in pictures:
             assert_valid(message.topic.rsplit("/", 1)[1], message.payload)
         assert message.qos == 1
     recorded = list(read_flight(tmp_path / "o").cracks())
+    assert [payload["seq"] for payload in told] == [1, 2, 3, 4, 5, 6]
+    final = [payload for payload in told if payload["event"] == "final"]
+    assert {(payload["crack_id"], payload["revision"]) for payload in final} == {(row.crack_id, 1) for row in recorded}
+    told = [payload for payload in told if payload["event"] == "new"]
     assert [payload["id"] for payload in told] == [row.id for row in recorded]
     assert [payload["length_mm"] for payload in told] == pytest.approx([row.length_mm for row in recorded], abs=0.01)
-    assert [payload["seq"] for payload in told] == [1, 2, 3]
     assert [payload["event"] for payload in subscriber.payloads("/mission")] == ["start", "end"]
     assert subscriber.payloads("/mission")[-1]["complete"] is True
 
@@ -92,9 +95,9 @@ def test_a_second_replay_tells_the_same_ids(
             "crack-agent", "replay", photos, "--out", tmp_path / name, "--bundle", tiny_bundle_folder, "--publish",
             CRACKSCOUT_MQTT__HOST="127.0.0.1", CRACKSCOUT_MQTT__PORT=str(broker.port), CRACKSCOUT_DEVICE="again",
         )  # fmt: skip
-    subscriber.wait_for(lambda: len(subscriber.messages("again/crack")) == 6)
+    subscriber.wait_for(lambda: len(subscriber.messages("again/crack")) == 12)
     told = subscriber.payloads("again/crack")
-    assert told[:3] == told[3:]
+    assert told[:6] == told[6:]
 
 
 def test_publishing_without_a_broker_in_the_settings_says_what_to_set(
@@ -139,7 +142,7 @@ def test_the_service_watches_its_cameras_and_delivers(
     done = crack("crack-agent", "run", "--config", config)
     assert done.returncode == 0, done.stderr
     subscriber.wait_for(lambda: len(subscriber.messages("uav-1/mission")) == 2)
-    told = subscriber.payloads("uav-1/crack")
+    told = [payload for payload in subscriber.payloads("uav-1/crack") if payload["event"] == "new"]
     assert [(payload["mode"], payload["camera"], payload["scale_mm_px"]) for payload in told] == [
         ("live", "belly", 0.5)
     ] * 3

@@ -57,7 +57,7 @@ def replayed(photos: Path, tiny_bundle_folder: Path, tmp_path_factory: pytest.Te
 def test_the_folder_becomes_a_record_with_its_reports(replayed: Path) -> None:
     expected = {
         "flight.json", "frames.jsonl", "cracks.jsonl", "cracks.geojson", "cracks.csv", "report.html", "overlays",
-        "probabilities", "overlay.mp4", "summary.json",
+        "probabilities", "overlay.mp4", "summary.json", "tracks.jsonl", "coverage.json", "coverage.geojson",
     }  # fmt: skip
     assert {path.name for path in replayed.iterdir()} <= expected | {"overlay.webm"}
     assert {path.name for path in (replayed / "overlays").iterdir()} == {"1.jpg", "2.jpg", "3.jpg"}
@@ -100,7 +100,7 @@ def test_probabilities_have_16_bits_and_are_the_networks(replayed: Path, photos:
 def test_the_summary_counts_frames_cracks_stages_and_memory(replayed: Path) -> None:
     summary = json.loads((replayed / "summary.json").read_text())
     assert (summary["frames"], summary["cracks"], summary["skipped"]) == (3, 2, 0)
-    assert set(summary["stage_seconds"]) == {"decode", "detect", "measure", "record", "report"}
+    assert set(summary["stage_seconds"]) == {"decode", "detect", "measure", "track", "record", "report"}
     assert 0 < summary["run_seconds"] <= summary["stage_seconds"]["detect"] + 0.1
     assert summary["peak_memory_mb"] > 0
 
@@ -117,7 +117,16 @@ def test_the_same_replay_twice_gives_the_same_bytes(
     assert done.returncode == 0, done.stderr
 
     def hashes(folder: Path) -> dict[str, str]:
-        names = ["flight.json", "frames.jsonl", "cracks.jsonl", "cracks.geojson", "cracks.csv", "report.html"]
+        names = [
+            "flight.json",
+            "frames.jsonl",
+            "cracks.jsonl",
+            "tracks.jsonl",
+            "coverage.json",
+            "cracks.geojson",
+            "cracks.csv",
+            "report.html",
+        ]
         paths = [*(folder / name for name in names), *(folder / "probabilities").iterdir()]
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 

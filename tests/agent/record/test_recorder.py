@@ -27,7 +27,7 @@ def test_what_was_recorded_is_read_again(tmp_path: Path) -> None:
         recorder.add(flights.skipped(2))
         recorder.add(*second)
     record = read_flight(tmp_path / "run")
-    assert record.header == flights.header(complete=True, frames=2, skipped=1, cracks=4)
+    assert record.header == flights.header(complete=True, frames=2, skipped=1, cracks=4, sightings=4)
     assert [row.index for row in record.frames()] == [0, 2, 1]
     assert [row.reason for row in record.frames()] == [None, "truncated JPEG", None]
     assert record.torn_lines == 0
@@ -49,7 +49,7 @@ def test_an_exception_in_the_block_leaves_an_incomplete_record(tmp_path: Path) -
     with pytest.raises(KeyboardInterrupt), recorder:  # noqa: PT012 - both belong to the run that is stopped
         recorder.add(*flights.rows(0))
         raise KeyboardInterrupt
-    assert read_flight(tmp_path).header == flights.header(complete=False, frames=1, cracks=2)
+    assert read_flight(tmp_path).header == flights.header(complete=False, frames=1, cracks=2, sightings=2)
 
 
 def test_equal_runs_give_equal_bytes(tmp_path: Path) -> None:
@@ -112,7 +112,9 @@ def test_a_killed_run_leaves_every_finished_frame(tmp_path: Path) -> None:
     assert [frame.index for frame, _ in sightings] == list(range(len(sightings)))
     assert all(len(cracks) == 2 for _, cracks in sightings)
     assert record.header.complete is False
-    assert (record.header.frames, record.header.cracks) == (len(sightings), 2 * len(sightings))
+    assert (record.header.frames, record.header.sightings, record.header.cracks) == (
+        len(sightings), 2 * len(sightings), 2,
+    )  # fmt: skip
 
 
 def test_a_full_disk_is_one_clear_error_and_takes_back_the_half_written_frame(tmp_path: Path) -> None:
@@ -177,7 +179,7 @@ class TestFolders:
             path.touch()
         FlightRecorder.open(tmp_path, flights.header(), overwrite=True).close(complete=True)
         assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(
-            [*foreign, *(tmp_path / name for name in ("flight.json", "frames.jsonl", "cracks.jsonl"))]
+            [*foreign, *(tmp_path / name for name in ("flight.json", "frames.jsonl", "cracks.jsonl", "tracks.jsonl"))]
         )
         assert not (tmp_path / "probabilities").exists()
 

@@ -91,6 +91,7 @@ def _run(
 def test_a_run_leaves_all_its_reports(tmp_path: Path) -> None:
     _run(tmp_path, [None, "clip/000001"], probabilities=True)
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()) == [
+        "coverage.geojson",
         "cracks.csv",
         "cracks.geojson",
         "cracks.jsonl",
@@ -101,6 +102,7 @@ def test_a_run_leaves_all_its_reports(tmp_path: Path) -> None:
         "probabilities/clip/000001.png",
         "probabilities/photo0.png",
         "report.html",
+        "tracks.jsonl",
     ]
 
 
@@ -108,7 +110,7 @@ def test_equal_runs_give_equal_reports(tmp_path: Path) -> None:
     for name in ("a", "b"):
         _run(tmp_path / name, [None, None], probabilities=True, video=True)
     files = [path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()]
-    assert len(files) == 11
+    assert len(files) == 13
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 
@@ -212,7 +214,10 @@ class TestPage:
                 row = frame.model_copy(
                     update={"index": index, "name": f"n{index}", "height": noise.shape[0], "width": noise.shape[1]}
                 )
-                seen = [c.model_copy(update={"id": f"{index}{c.id}", "frame": index}) for c in cracks]
+                seen = [
+                    c.model_copy(update={"id": f"{index}{c.id}", "crack_id": f"{index}{c.crack_id}", "frame": index})
+                    for c in cracks
+                ]
                 recorder.add(row, seen)
                 if index < 24:
                     report.add(row, seen, image_rgb=noise)

@@ -1,0 +1,112 @@
+"""Which parts of a picture a crack could be seen in: not too dark, not burnt out, not out of focus, not covered.
+
+Blur after Zhuo and Sim (Pattern Recognition 2011): an edge of blur s, smoothed by a and by b, has gradients whose
+squared ratio is (s^2 + b^2) / (s^2 + a^2). Departure: `a` is 2 px, so that sensor noise is no edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+
+from agent.contract.arrays import Bool, Float32, Float64, UInt8
+from agent.track.settings import CoverageSettings
+
+BLOCK_PX: Final = 32  # light is judged over this
+FOCUS_PX: Final = 192  # focus needs more: a block may hold nothing
+SMOOTH_PX: Final = (2.0, 4.0)
+STEEPEST: Final = 0.04  # share of a focus block's px that tell its blur
+LARGEST_PX: Final = 4_000_000  # larger pictures are judged at half their size, and again
+OK, IGNORED, DARK, BRIGHT, BLUR = 0, 1, 2, 3, 4  # the lower, the better known
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quality:
+    """A verdict for each block of a frame."""
+
+    state: UInt8  # (rows, columns)
+    blur_px: Float32  # (rows, columns) standard deviation
+    block_px: int
+
+    def at(self, xy: Float64) -> tuple[UInt8, Float32]:
+        """Return state and blur at points (N, 2) of the frame, px."""
+        rows, columns = self.state.shape
+        column = np.clip((xy[:, 0] + 0.5) // self.block_px, 0, columns - 1).astype(np.intp)
+        row = np.clip((xy[:, 1] + 0.5) // self.block_px, 0, rows - 1).astype(np.intp)
+        return self.state[row, column], self.blur_px[row, column]
+
+
+def judge(image_rgb: UInt8, ignored: Bool | None, settings: CoverageSettings) -> Quality:
+    """Judge a frame.
+
+    Args:
+        image_rgb: (H, W, 3).
+        ignored: (H, W), True where the carrier's own gear is in view.
+        settings: what is too dark, too bright, too blurred.
+    """
+    height, width = image_rgb.shape[:2]
+    grey = np.asarray(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+    grid = (-(-width // BLOCK_PX), -(-height // BLOCK_PX))
+    light = _blocks(grey, grid)
+    state = np.full((grid[1], grid[0]), OK, np.uint8)
+    blur = _blur(grey, grid)
+    state[blur > settings.largest_blur_px] = BLUR
+    state[light > settings.brightest * 255] = BRIGHT
+    state[light < settings.darkest * 255] = DARK
+    if ignored is not None:
+        state[_blocks(np.asarray(ignored, np.uint8) * np.uint8(255), grid) > 127] = IGNORED
+    return Quality(state, blur, BLOCK_PX)
+
+
+def _blocks(picture: UInt8, grid: tuple[int, int]) -> Float32:
+    """Means over blocks; those at the far edges hold what there is of them."""
+    height, width = picture.shape
+    padded = cv2.copyMakeBorder(
+        picture, 0, grid[1] * BLOCK_PX - height, 0, grid[0] * BLOCK_PX - width, cv2.BORDER_REPLICATE
+    )
+    return np.asarray(cv2.resize(padded, grid, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _blur(grey: UInt8, grid: tuple[int, int]) -> Float32:
+    """Blur in px at each block, told over larger ones."""
+    factor = 1
+    while grey.size > LARGEST_PX:
+        grey = np.asarray(cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+        factor *= 2
+    small, large = SMOOTH_PX
+    first = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), small)
+    second = cv2.GaussianBlur(first, (0, 0), float(np.sqrt(large**2 - small**2)))
+    one, two = _steepness(np.asarray(first, np.float32)), _steepness(np.asarray(second, np.float32))
+    edge = max(32, FOCUS_PX // factor)
+    rows, columns = max(1, round(grey.shape[0] / edge)), max(1, round(grey.shape[1] / edge))
+    told = np.zeros((rows, columns), np.float32)
+    for row, (a, b) in enumerate(zip(np.array_split(one, rows), np.array_split(two, rows), strict=True)):
+        parts = zip(np.array_split(a, columns, axis=1), np.array_split(b, columns, axis=1), strict=True)
+        for column, (sharp, soft) in enumerate(parts):
+            told[row, column] = factor * _blur_of(sharp, soft)
+    return np.asarray(cv2.resize(told, grid, interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _blur_of(sharp: Float32, soft: Float32) -> float:
+    flat = sharp.ravel()
+    count = max(16, int(STEEPEST * flat.size))
+    if count >= flat.size:
+        return 0.0
+    chosen = np.argpartition(flat, -count)[-count:]
+    below = float((soft.ravel()[chosen] ** 2).sum())
+    if below < 1e-6 * count:
+        return 0.0  # nothing there at all: its light says so
+    ratio = float((flat[chosen] ** 2).sum()) / below
+    small, large = (px**2 for px in SMOOTH_PX)
+    if ratio <= 1.0 + 1e-6:
+        return 99.0
+    return float(np.sqrt(max(0.0, (large - ratio * small) / (ratio - 1))))
+
+
+def _steepness(picture: Float32) -> Float32:
+    return np.asarray(
+        cv2.magnitude(cv2.Sobel(picture, cv2.CV_32F, 1, 0), cv2.Sobel(picture, cv2.CV_32F, 0, 1)), np.float32
+    )
