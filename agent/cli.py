@@ -32,7 +32,10 @@ app = typer.Typer(
 Config = Annotated[Path | None, typer.Option("--config", help="Settings, YAML; see print-config.")]
 BundleOption = Annotated[str | None, typer.Option("--bundle", help="A bundle's folder or a shipped one's name.")]
 RuntimeOption = Annotated[
-    str | None, typer.Option("--runtime", help="What the networks run on: onnxruntime, onnxruntime-cuda, openvino.")
+    str | None,
+    typer.Option(
+        "--runtime", help="What the networks run on: onnxruntime, onnxruntime-cuda, openvino, tensorrt, auto."
+    ),
 ]
 VariantOption = Annotated[str | None, typer.Option("--variant", help="Of the networks: fp32, fp16 or int8.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")]

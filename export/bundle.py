@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -19,8 +16,6 @@ from torch import nn
 from agent.contract.arrays import UInt8
 from agent.contract.bundle import (
     BUNDLE_SCHEMA,
-    MANIFEST_NAME,
-    FileRef,
     GateRef,
     GoldenTile,
     Manifest,
@@ -33,7 +28,11 @@ from agent.contract.tiling import TileGrid
 from agent.errors import ConfigError, OutputError
 from agent.simulate.patches import render_patch
 from export.card import model_card
+from export.certify import Reference
+from export.files import BundleFiles, check_out
 from export.graphs import GateGraph, SegmenterGraph
+from export.reference import Torch
+from export.seal import Pictures, Sealed, seal
 from export.settings import ExportSettings
 from export.to_onnx import to_onnx
 from train.checkpoint import load_checkpoint
@@ -55,8 +54,14 @@ class Trained:
 
 
 def write_bundle(
-    checkpoints: Sequence[Path], out: Path, settings: ExportSettings, *, overwrite: bool = False
-) -> Manifest:
+    checkpoints: Sequence[Path],
+    out: Path,
+    settings: ExportSettings,
+    *,
+    pictures: Pictures | None = None,
+    overwrite: bool = False,
+    show_progress: bool = False,
+) -> Sealed:
     """Write a bundle from a segmenter's checkpoint and, if given, a gate's.
 
     The same checkpoints and settings give the same bytes. The folder appears whole or not at all.
@@ -64,49 +69,30 @@ def write_bundle(
     Args:
         checkpoints: one of a segmenter, at most one of a gate, in any order.
         out: becomes the bundle.
-        settings: name, licence, tiling, card.
+        settings: name, licence, tiling, variants, pictures for these, card.
+        pictures: folders in the place of the settings' sets.
         overwrite: replace what `out` holds.
+        show_progress: on stderr.
 
     Raises:
         ConfigError: checkpoints that make no bundle, or a tiling that does not fit them.
-        InputError: a checkpoint cannot be read.
+        InputError: a checkpoint or a picture cannot be read.
         OutputError: the folder exists, or cannot be written.
-        ExportError: a network has no ONNX form.
+        ExportError: a network has no ONNX form, or one that answers differently.
     """
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out}: exists; choose another --out, or replace it with --overwrite")
+    check_out(out, overwrite=overwrite)
     segmenter, gate = _sorted(checkpoints)
-    files = _Files()
-    manifest = _manifest(files, segmenter, gate, settings)
-    content = manifest.model_dump(mode="json", by_alias=True)
-    files.add(MANIFEST_NAME, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
-    try:
-        files.write(out)
-    except OSError as exc:
-        raise OutputError(f"{out}: cannot be written ({exc.strerror})") from exc
-    return manifest
-
-
-class _Files:
-    """The files of a bundle on their way to the disk."""
-
-    def __init__(self) -> None:
-        self._content: dict[str, bytes] = {}
-
-    def add(self, name: str, content: bytes) -> FileRef:
-        self._content[name] = content
-        return FileRef(file=name, sha256=hashlib.sha256(content).hexdigest())
-
-    def write(self, folder: Path) -> None:
-        beside = folder.with_name(f".{folder.name}.part")
-        shutil.rmtree(beside, ignore_errors=True)
-        for name, content in self._content.items():
-            path = beside / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        if folder.exists():
-            shutil.rmtree(folder)
-        beside.rename(folder)
+    files = BundleFiles()
+    manifest, reference = _manifest(files, segmenter, gate, settings)
+    return seal(
+        files,
+        manifest,
+        settings,
+        out,
+        reference=Reference(reference, reference.runtime),
+        pictures=pictures or Pictures(),
+        show_progress=show_progress,
+    )
 
 
 def _sorted(checkpoints: Iterable[Path]) -> tuple[Trained, Trained | None]:
@@ -125,7 +111,9 @@ def _sorted(checkpoints: Iterable[Path]) -> tuple[Trained, Trained | None]:
     return found["segment"], found.get("gate")
 
 
-def _manifest(files: _Files, segmenter: Trained, gate: Trained | None, settings: ExportSettings) -> Manifest:
+def _manifest(
+    files: BundleFiles, segmenter: Trained, gate: Trained | None, settings: ExportSettings
+) -> tuple[Manifest, Torch]:
     stride = segmenter.passport.stride_px
     for name in ("tile_px", "overlap_px"):
         if getattr(settings, name) % stride:
@@ -144,6 +132,7 @@ def _manifest(files: _Files, segmenter: Trained, gate: Trained | None, settings:
     golden = tuple(_golden(files, graph, gate_graph, gate_ref, settings))
     segmenter_ref = SegmenterRef(
         variants={"fp32": file},
+        batch_max=settings.batch_max,
         tile_px=settings.tile_px,
         threshold=_threshold(segmenter),
         parameters=segmenter.passport.parameters,
@@ -153,7 +142,7 @@ def _manifest(files: _Files, segmenter: Trained, gate: Trained | None, settings:
         receptive_field_px=_receptive_field(segmenter) or "unbounded",
     )
     card = model_card(settings=settings, segmenter=segmenter_ref, gate=gate_ref, training=training, metrics=metrics)
-    return Manifest(
+    manifest = Manifest(
         schema=BUNDLE_SCHEMA,
         name=settings.name,
         licence=settings.licence,
@@ -165,9 +154,10 @@ def _manifest(files: _Files, segmenter: Trained, gate: Trained | None, settings:
         card=files.add("MODEL_CARD.md", card.encode()),
         versions={name: metadata.version(name) for name in _VERSIONS},
     )
+    return manifest, Torch(graph, gate_graph)
 
 
-def _gate(files: _Files, gate: Trained, settings: ExportSettings) -> tuple[GateGraph, GateRef]:
+def _gate(files: BundleFiles, gate: Trained, settings: ExportSettings) -> tuple[GateGraph, GateRef]:
     label = gate.passport.settings.gate
     if label.tile_px != settings.tile_px:
         raise ConfigError(f"the gate was trained for tiles of {label.tile_px} px, the bundle's have {settings.tile_px}")
@@ -176,6 +166,7 @@ def _gate(files: _Files, gate: Trained, settings: ExportSettings) -> tuple[GateG
     file = files.add("gate.onnx", to_onnx(graph, tile_px=edge, output_names=graph.output_names, name="gate"))
     return graph, GateRef(
         variants={"fp32": file},
+        batch_max=settings.batch_max,
         tile_px=edge,
         threshold=_threshold(gate),
         parameters=gate.passport.parameters,
@@ -226,7 +217,11 @@ def _metrics(trained: Sequence[Trained]) -> tuple[Metric, ...]:
 
 
 def _golden(
-    files: _Files, graph: SegmenterGraph, gate: GateGraph | None, gate_ref: GateRef | None, settings: ExportSettings
+    files: BundleFiles,
+    graph: SegmenterGraph,
+    gate: GateGraph | None,
+    gate_ref: GateRef | None,
+    settings: ExportSettings,
 ) -> Iterable[GoldenTile]:
     """Render tiles, the last one without a crack, and note what torch makes of them."""
     for index in range(settings.golden_tiles):

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.contract.bundle import GateRef, Metric, SegmenterRef, TrainingSet
+from agent.contract.certificate import Certificate, Measured
 from export.settings import ExportSettings
+
+_VARIANTS = "## Variants"
+_COLUMNS = (
+    "variant",
+    "runtime",
+    "golden tiles: farthest, flipped",
+    "largest change of F1 (2 px)",
+    "of mean width (median of pictures), px",
+    "stitched against whole: flipped",
+    "passed",
+)
 
 
 def model_card(
@@ -51,3 +63,42 @@ def model_card(
     if settings.training:
         lines += ["", "## To train it again", "```", *settings.training, "```"]
     return "\n".join(lines) + "\n"
+
+
+def with_variants(card: str, certificate: Certificate) -> str:
+    """Return the card with the section on variants as the certificate has it, in the place of an older one."""
+    parts = [part for part in card.rstrip("\n").split("\n## ") if not part.startswith(_VARIANTS[3:])]
+    places = [index for index, part in enumerate(parts) if part.startswith(("What fails", "To train"))]
+    parts.insert(min(places, default=len(parts)), _section(certificate))
+    return "\n## ".join(part.rstrip("\n") + "\n" for part in parts)
+
+
+def _section(certificate: Certificate) -> str:
+    lines = [
+        _VARIANTS[3:],
+        f"Compared with {certificate.reference}; on golden tiles with torch. All figures: `certificate.json`.",
+        "",
+        f"| {' | '.join(_COLUMNS)} |",
+        "|---" * len(_COLUMNS) + "|",
+        *map(_row, certificate.measured),
+    ]
+    lines += [f"- {variant} is left out: {why}" for variant, why in certificate.left_out.items()]
+    if certificate.calibration:
+        lines += ["", f"INT8 took its ranges from {', '.join(certificate.calibration)}."]
+    lines += ["", "Not measured on: " + "; ".join(f"{name} ({why})" for name, why in certificate.absent.items()) + "."]
+    return "\n".join(lines)
+
+
+def _row(one: Measured) -> str:
+    changes = [abs(part.tolerance_f1_change) for part in one.validation if part.tolerance_f1_change is not None]
+    widths = [part.median_width_change_px for part in one.validation if part.median_width_change_px is not None]
+    cells = (
+        one.variant,
+        one.runtime,
+        f"{one.golden.max_difference} of 255, {one.golden.flipped_share:.4%}",
+        f"{max(changes):.4f}" if changes else "-",
+        f"{max(widths):.3f}" if widths else "-",
+        f"{one.stitched.flipped_share:.4%}" if one.stitched else "-",
+        "yes" if one.passed else "no",
+    )
+    return f"| {' | '.join(cells)} |"

@@ -9,11 +9,14 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agent.console import faults_told
+
+if TYPE_CHECKING:
+    from export.seal import Sealed
 
 app = typer.Typer(
     name="crack-export",
@@ -23,6 +26,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+Calibrate = Annotated[
+    list[Path] | None,
+    typer.Option("--calibrate", help="Folder of pictures that INT8 takes its ranges from; else the settings' sets."),
+]
+Validate = Annotated[
+    list[Path] | None,
+    typer.Option("--validate", help="Folder with images/ and masks/ to judge variants on; else the settings' sets."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what --out holds.")]
 JsonOut = Annotated[bool, typer.Option("--json", help="Print one object.")]
 
 _faults_told = partial(faults_told, "crack-export", interrupted="stopped; nothing was written")
@@ -50,18 +62,49 @@ def bundle(
     out: Annotated[Path, typer.Option("--out", help="Becomes the bundle.")],
     config: Annotated[Path | None, typer.Option("--config", help="Settings, YAML; see configs/export.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="The bundle's name; else the settings'.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what --out holds.")] = False,
+    calibrate: Calibrate = None,
+    validate: Validate = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Write a bundle: ONNX graphs, golden tiles, model card, manifest."""
+    """Write a bundle: ONNX graphs with their variants, golden tiles, certificate, model card, manifest."""
     with _faults_told():
         from export.settings import load, named
 
         settings = named(load(config), name)
         from export.bundle import write_bundle
+        from export.seal import Pictures
 
-        manifest = write_bundle(checkpoints, out, settings, overwrite=overwrite)
-        nets = "segmenter and gate" if manifest.gate else "segmenter"
-        typer.echo(f"{out}  {manifest.name}: {nets}, {len(manifest.golden)} golden tiles")
+        pictures = Pictures(calibrate=calibrate or (), validate=validate or ())
+        sealed = write_bundle(
+            checkpoints, out, settings, pictures=pictures, overwrite=overwrite, show_progress=sys.stderr.isatty()
+        )
+        _tell(out, sealed)
+
+
+@app.command()
+def certify(
+    folder: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")],
+    out: Annotated[Path, typer.Option("--out", help="Becomes the bundle with its variants and certificate.")],
+    config: Annotated[Path | None, typer.Option("--config", help="Settings, YAML; see configs/export.")] = None,
+    calibrate: Calibrate = None,
+    validate: Validate = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make variants and certificate of a bundle anew from its fp32 graphs; no checkpoint is needed."""
+    with _faults_told():
+        from export.seal import Pictures, certify_bundle
+        from export.settings import load
+
+        pictures = Pictures(calibrate=calibrate or (), validate=validate or ())
+        sealed = certify_bundle(
+            folder,
+            out,
+            load(config),
+            pictures=pictures,
+            overwrite=overwrite,
+            show_progress=sys.stderr.isatty(),
+        )
+        _tell(out, sealed)
 
 
 @app.command()
@@ -91,9 +134,18 @@ def verify(
     folder: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")],
     as_json: JsonOut = False,
 ) -> None:
-    """Check hashes and schema, and that ONNX Runtime answers the golden tiles as torch did."""
+    """Check hashes, schema and certificate, and that every runtime here answers the golden tiles as torch did."""
     with _faults_told():
         from export.verify import verify as check
 
         found = check(folder)
         typer.echo(json.dumps(found.as_json(), indent=2) if as_json else found.as_text())
+
+
+def _tell(out: Path, sealed: Sealed) -> None:
+    manifest = sealed.manifest
+    nets = "segmenter and gate" if manifest.gate else "segmenter"
+    variants = ", ".join(manifest.segmenter.variants)
+    typer.echo(f"{out}  {manifest.name}: {nets}, {variants}, {len(manifest.golden)} golden tiles")
+    for variant, why in sealed.certificate.left_out.items():
+        typer.echo(f"{variant} is left out: {why}", err=True)

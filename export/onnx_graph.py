@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import onnx
+from google.protobuf.message import DecodeError
 
 from agent.contract.onnx_file import keeps_weights_outside
 from agent.errors import CrackscoutError
@@ -29,6 +30,19 @@ def checked(model: onnx.ModelProto, name: str) -> bytes:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
         raise ExportError(f"{name}: not a graph that a bundle can hold ({exc})") from exc
     return bytes(clean.SerializeToString(deterministic=True))
+
+
+def checked_bytes(graph: bytes, name: str) -> bytes:
+    """Return a graph that is at hand as bytes, checked again; see `checked`.
+
+    Raises:
+        ExportError: it cannot be read, or see `checked`.
+    """
+    try:
+        model = onnx.load_from_string(graph)
+    except DecodeError as exc:
+        raise ExportError(f"{name}: no ONNX graph ({exc})") from exc
+    return checked(model, name)
 
 
 def whole_picture(graph: bytes) -> bytes:

@@ -7,8 +7,34 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from agent import strict_yaml
+from agent.contract.bundle import BATCH_MAX
+from agent.contract.certificate import Precision
 from agent.contract.strict import Strict
 from agent.errors import ConfigError
+from train.settings import Grouping
+
+
+class PhotoSet(Strict):
+    """Photos in `images/` with their masks in `masks/`."""
+
+    name: str = Field(min_length=1)
+    folder: str = Field(min_length=1, description="Below data_root.")
+    groups: Grouping = Grouping()
+    held_out: float = Field(
+        default=0,
+        ge=0,
+        lt=1,
+        description="The share that training held out: validation takes it, calibration the rest.",
+    )
+    seed: int = Field(default=0, ge=0, description="Of the split: the training run's.")
+    limit: int | None = Field(default=None, ge=1, description="At most so many, evenly spread; null: all.")
+
+
+class PictureSettings(Strict):
+    """Which pictures serve a purpose."""
+
+    rendered: int = Field(default=24, ge=0, description="Surfaces rendered for it.")
+    photos: tuple[PhotoSet, ...] = ()
 
 
 class ExportSettings(Strict):
@@ -19,6 +45,11 @@ class ExportSettings(Strict):
     tile_px: int = Field(default=512, ge=64)
     overlap_px: int = Field(default=64, ge=0)
     golden_tiles: int = Field(default=3, ge=1, le=16)
+    batch_max: int = Field(default=BATCH_MAX, ge=1, le=256, description="Tiles at once, at most: an engine's profile.")
+    variants: tuple[Precision, ...] = Field(default=("fp16", "int8"), description="To be made beside fp32.")
+    data_root: Path = Field(default=Path("../shared/data"), description="Where the folders of photos lie.")
+    calibration: PictureSettings = Field(default=PictureSettings(), description="INT8 takes its ranges from these.")
+    validation: PictureSettings = Field(default=PictureSettings(), description="Every variant is judged on these.")
     summary: str = "A crack segmenter and, where given, a gate."
     fails: tuple[str, ...] = Field(default=(), description="What the networks are known to get wrong; for the card.")
     training: tuple[str, ...] = Field(default=(), description="Commands that repeat the training; for the card.")

@@ -14,6 +14,10 @@ from agent.contract.strict import Strict
 
 CERTIFICATE_NAME: Final = "certificate.json"
 CERTIFICATE_SCHEMA: Final = "certificate/1"
+REFERENCE_KIND: Final = (
+    "onnxruntime",
+    "cpu",
+)  # computes a graph as it is written; a variant ships where it passes there
 Precision = Literal["fp32", "fp16", "int8"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -60,7 +64,7 @@ class DataFigures(Strict):
     tolerance_f1: Share | None = Field(description="Within 2 px at the threshold, counts pooled; None: 0/0.")
     tolerance_f1_change: float | None = Field(description="Against the reference's.")
     median_width_change_px: float | None = Field(
-        description="Median over pictures of the change of each one's median crack width, unsigned, px; "
+        description="Median over pictures of the change of each one's mean crack width, unsigned, px; "
         "None: no picture in which both found cracks."
     )
     gate_lost: Share | None = Field(
@@ -99,10 +103,28 @@ class Certificate(Strict):
     limits: dict[Precision, Limits]
     calibration: tuple[str, ...] = Field(description="The pictures that the INT8 variant's ranges were taken from.")
     measured: tuple[Measured, ...]
-    left_out: dict[Precision, str] = Field(description="Variants that were made and do not ship, and why.")
+    left_out: dict[Precision, str] = Field(
+        description="Variants that do not ship, as they failed on ONNX Runtime, and why. One that failed on another "
+        "runtime alone ships and is refused there."
+    )
     absent: dict[str, str] = Field(description="Runtimes that nothing was measured on, and why.")
 
     def covers(self, variant: Precision, files: dict[str, str]) -> bool:
-        """Say whether these files, {name: sha256}, passed as this variant on a runtime or more, and failed on none."""
+        """Say whether these files, {name: sha256}, were measured as this variant and passed on ONNX Runtime."""
         found = [one for one in self.measured if one.variant == variant]
-        return bool(found) and all(one.passed and one.files == files for one in found)
+        return all(one.files == files for one in found) and any(
+            one.passed for one in found if runtime_kind(one.runtime) == REFERENCE_KIND
+        )
+
+    def refusal(self, variant: str, runtime: str) -> str | None:
+        """Say why a variant must not run on a runtime, whatever its version: it was measured there and failed."""
+        for one in self.measured:
+            if one.variant == variant and not one.passed and runtime_kind(one.runtime) == runtime_kind(runtime):
+                return f"{variant} on {one.runtime} did not pass its certificate: {one.reason}"
+        return None
+
+
+def runtime_kind(runtime: str) -> tuple[str, ...]:
+    """Return a runtime's name and device without its version: of `openvino 2026.4.1 cpu f32`, (openvino, cpu)."""
+    name, *others = runtime.split()
+    return (name, *others[1:2])

@@ -84,6 +84,8 @@ def distrust(bundle: Bundle, backend: Backend) -> str | None:
     """
     if backend.variant != "fp32" and bundle.certificate is None:
         return f"{bundle.manifest.name} holds no certificate for its {backend.variant} variant"
+    if bundle.certificate is not None and (refusal := bundle.certificate.refusal(backend.variant, backend.runtime)):
+        return refusal
     try:
         answers = compare_golden(bundle, backend)
     except InferenceError as exc:

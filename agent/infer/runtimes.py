@@ -104,6 +104,18 @@ def open_backend(
             assert_never(unknown)
 
 
+def open_here(name: RuntimeName, bundle: Bundle, *, variant: Precision = "fp32") -> Backend | None:
+    """Load a bundle on a runtime; None where this machine does not have it.
+
+    Raises:
+        BundleError: see `open_backend`.
+    """
+    try:
+        return open_backend(name, bundle, variant=variant)
+    except RuntimeUnavailableError:
+        return None
+
+
 def open_trusted(
     name: RuntimeName,
     bundle: Bundle,

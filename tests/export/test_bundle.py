@@ -138,7 +138,7 @@ def test_the_manifest_and_the_card_say_what_the_checkpoints_say(tiny: Path, chec
 
 
 def test_a_segmenter_alone_makes_a_bundle_and_a_gate_alone_makes_none(checkpoints: Checkpoints, tmp_path: Path) -> None:
-    assert write_bundle([checkpoints.segmenter], tmp_path / "a", TINY).gate is None
+    assert write_bundle([checkpoints.segmenter], tmp_path / "a", TINY).manifest.gate is None
     with pytest.raises(ConfigError, match="no segmenter"):
         write_bundle([checkpoints.gate], tmp_path / "b", TINY)
     with pytest.raises(ConfigError, match="a second segmenter"):

@@ -19,10 +19,15 @@ from tests.support.commands import ROOT, variables
 
 def test_a_bundle_as_exported_is_verified(tiny: Path) -> None:
     found = verify(tiny)
-    assert (found.bundle.split()[0], found.tiles) == ("tiny", 2)
-    assert found.max_difference <= 1
-    assert found.max_gate_difference is not None
-    assert found.max_gate_difference < 1e-4
+    assert found.bundle.manifest.name == "tiny"
+    fp32 = [one for one in found.answers if one.variant == "fp32"]
+    assert {one.runtime.split()[0] for one in fp32} == {"onnxruntime", "openvino"}
+    for one in fp32:
+        assert (one.tiles, one.max_difference <= 1) == (2, True)
+        assert one.max_gate_difference is not None
+        assert one.max_gate_difference < 1e-4
+    assert {one.variant for one in found.answers} == set(found.bundle.manifest.segmenter.variants)
+    assert "covers what ships" in found.as_text()
 
 
 def test_answers_far_from_the_sealed_ones_are_refused_though_every_hash_is_right(tmp_path: Path) -> None:

@@ -96,12 +96,12 @@ def golden_tile(edge: int) -> UInt8:
     return picture
 
 
-def expected_probability(picture: UInt8) -> UInt8:
+def expected_probability(picture: UInt8, offset: float = OFFSET) -> UInt8:
     """The segmenter's formula by another route: OpenCV's box filter, borders counted by what is there."""
     grey = picture.astype(np.float64).mean(axis=2)
     box = {"ddepth": -1, "ksize": (WINDOW, WINDOW), "normalize": False, "borderType": cv2.BORDER_CONSTANT}
     mean = cv2.boxFilter(grey, **box) / cv2.boxFilter(np.ones_like(grey), **box)  # type: ignore[call-overload]
-    probability = 1 / (1 + np.exp(-(GAIN * (mean - grey) - OFFSET)))
+    probability = 1 / (1 + np.exp(-(GAIN * (mean - grey) - offset)))
     return np.asarray(np.round(probability * 255), np.uint8)
 
 

@@ -119,24 +119,29 @@ def test_onnx_runtime_s_silent_fall_back_to_the_cpu_is_an_error(tiny_bundle: Bun
     assert "CUDAExecutionProvider" in (opened.degraded or "")
 
 
-def certify(folder: Path, variant: str, *, passed: bool = True, sha256: str | None = None) -> None:
+def certify(
+    folder: Path, variant: str, *, passed: bool = True, sha256: str | None = None, runtime: str = "onnxruntime"
+) -> None:
     """Put a certificate of one measurement beside the bundle and seal it."""
     manifest = json.loads((folder / "manifest.json").read_text())
     refs = [manifest[net]["variants"] for net in ("segmenter", "gate")]
+    measurements = {("fp32", "onnxruntime", True), (variant, "onnxruntime", passed or runtime != "onnxruntime")}
+    if runtime != "onnxruntime":
+        measurements.add((variant, runtime, passed))
     measured: list[dict[str, object]] = [
         {
             "variant": name,
-            "runtime": "r 1",
+            "runtime": f"{where} 1 cpu",
             "files": {ref[name]["file"]: sha256 or ref[name]["sha256"] for ref in refs},
             "golden": {
                 "tiles": 1, "max_difference": 0, "differing_share": 0, "flipped_share": 0, "max_gate_difference": 0,
             },
             "validation": [],
             "stitched": None,
-            "reason": None,
-            "passed": passed or name == "fp32",
+            "reason": None if ok else "F1 falls",
+            "passed": ok,
         }
-        for name in {"fp32", variant}
+        for name, where, ok in measurements
     ]  # fmt: skip
     certificate = {
         "schema": "certificate/1", "bundle": "tiny", "reference": "r", "limits": {}, "calibration": [],
@@ -151,6 +156,24 @@ def test_a_certified_variant_is_trusted(folder: Path) -> None:
     certify(folder, "fp16")
     opened = open_trusted("onnxruntime", load_bundle(folder), variant="fp16", may_degrade=False)
     assert opened.backend.variant == "fp16"
+
+
+def test_a_variant_is_refused_on_the_runtime_where_it_failed_and_nowhere_else(folder: Path) -> None:
+    with_variant(folder, "fp16")
+    certify(folder, "fp16", passed=False, runtime="openvino")
+    bundle = load_bundle(folder)
+    assert bundle.certificate is not None
+    told = bundle.certificate.refusal("fp16", "openvino 2099.1 cpu f32")
+    assert told == "fp16 on openvino 1 cpu did not pass its certificate: F1 falls"
+    assert bundle.certificate.refusal("fp16", "openvino 2099.1 gpu") is None
+    assert bundle.certificate.refusal("fp32", "openvino 2099.1 cpu f32") is None
+    assert open_trusted("onnxruntime", bundle, variant="fp16", may_degrade=False).backend.variant == "fp16"
+    pytest.importorskip("openvino")
+    with pytest.raises(BundleError, match="fp16 on openvino 1 cpu did not pass its certificate: F1 falls"):
+        open_trusted("openvino", bundle, variant="fp16", may_degrade=False)
+    degraded = open_trusted("openvino", bundle, variant="fp16", may_degrade=True)
+    assert (degraded.backend.variant, degraded.backend.runtime.split()[0]) == ("fp32", "onnxruntime")
+    assert "did not pass" in (degraded.degraded or "")
 
 
 @pytest.mark.parametrize(
