@@ -57,7 +57,7 @@ mutants: $(VENV)/.dev ## break each loss on purpose and see a test fail
 	$(BIN)/python -m tests.support.mutants
 
 test-faults: $(VENV)/.dev ## kills, outages, full disks, broken databases: the long form, about half an hour, with a table
-	.ci/system mosquitto $(CAMERAS) mosquitto-clients iproute2 openssl
+	.ci/system mosquitto mosquitto-clients iproute2 openssl
 	rm -f .faults.txt
 	CRACKSCOUT_FAULTS_LONG=1 CRACKSCOUT_FAULTS_TABLE="$(CURDIR)/.faults.txt" $(BIN)/python -m pytest \
 		tests/agent/deliver/test_faults.py tests/agent/deliver/test_mqtt.py tests/agent/deliver/test_commands.py; \
@@ -77,7 +77,7 @@ device-bundle: $(VENV)/.agent ## one folder from which a Jetson is installed wit
 	$(BIN)/python systemd/device_bundle.py --out device-bundle $(DEVICE_ARGS)
 
 test-service: $(VENV)/.dev ## boot the systemd unit in a container, kill it, hang it, take its password: minutes, needs root
-	.ci/system mosquitto $(CAMERAS) mosquitto-clients iproute2 openssl systemd-container debootstrap
+	.ci/system mosquitto mosquitto-clients iproute2 openssl systemd-container debootstrap
 	$(BIN)/python -m tests.systemd.boot
 
 bench-flight: $(VENV)/.dev ## cracks over frames, coverage and false alarms on a rendered flight of 60 s: half an hour

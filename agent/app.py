@@ -142,6 +142,7 @@ def prepare(settings: Settings, channel: Channel, control: Control | None = None
     )
 
     def mission(vitals: Vitals) -> Summary:
+        vitals.device = device
         with closing(governor), closing(locators), room, cameras, _under(control, cameras, out):
             return agent_run.over(stream, options, show_progress=False, vitals=vitals, channel=channel)
 

@@ -27,6 +27,7 @@ from agent.contract.frame import UNKNOWN_SCALE, Frame, Scale, SkippedFrame
 from agent.errors import InputError
 
 SLICE_S: Final = 0.2  # how long the loop waits before it looks around again
+REST_S: Final = 1.0  # before a camera that shows nothing but black or white is looked at again
 
 
 class Cameras:
@@ -154,7 +155,7 @@ class Cameras:
     def _next(self, index: int) -> Frame | SkippedFrame | None:
         """Return a frame of the ready camera whose turn is longest ago."""
         for feed in sorted(self._feeds, key=lambda feed: self._served[feed.name]):
-            if not feed.ready:
+            if not feed.ready or self._framing[feed.name].rests:
                 continue
             taken = feed.take()
             if taken is None:
@@ -168,7 +169,8 @@ class Cameras:
 
     def _wait(self, seconds: float, *, held: bool) -> None:
         with self._news:
-            if not self._leave and (held or not any(feed.ready for feed in self._feeds)):
+            ready = any(feed.ready and not self._framing[feed.name].rests for feed in self._feeds)
+            if not self._leave and (held or not ready):
                 self._news.wait(seconds)
 
     def _set(self, *, paused: bool) -> None:
@@ -187,7 +189,13 @@ class _Framing:
         self._began_ns = time.monotonic_ns()
         self._size: tuple[int, int] | None = None  # for which the scale was set
         self._number = 0
+        self._rests_until = -float("inf")
         self.skipped = 0
+
+    @property
+    def rests(self) -> bool:
+        """Whether to leave the camera alone for a moment: a covered lens must not fill the record with lines."""
+        return time.monotonic() < self._rests_until
 
     def frame(self, arrived: Arrived, index: int) -> Frame | SkippedFrame:
         """Return the frame, or why it is not worth the network's time."""
@@ -198,6 +206,8 @@ class _Framing:
         objection = self._filter.objection(quality, more_come=arrived.dropped_before > 0)
         if objection is not None:
             self.skipped += 1
+            if self._filter.is_useless(quality):
+                self._rests_until = time.monotonic() + REST_S
             return SkippedFrame(
                 index=index,
                 name=name,

@@ -49,6 +49,10 @@ class QualityFilter:
         self._recent: deque[float] = deque(maxlen=MEMORY)
         self._in_a_row = 0
 
+    def is_useless(self, quality: Quality) -> bool:
+        """Whether hardly anything can be seen: the lens is covered, the lamp is off, or the sun is in it."""
+        return max(quality.clipped_dark, quality.clipped_bright) > self._settings.clipped_above
+
     def objection(self, quality: Quality, *, more_come: bool) -> str | None:
         """Return why the picture is to be skipped, or None.
 
@@ -56,8 +60,8 @@ class QualityFilter:
             quality: of the picture.
             more_come: the camera gives more pictures than are inferred.
         """
-        clipped = max(quality.clipped_dark, quality.clipped_bright)
-        if clipped > self._settings.clipped_above:
+        if self.is_useless(quality):
+            clipped = max(quality.clipped_dark, quality.clipped_bright)
             kind = "black" if quality.clipped_dark >= quality.clipped_bright else "white"
             return f"{clipped:.0%} of the picture is {kind}"
         usual = median(self._recent) if len(self._recent) >= FEWEST else 0.0

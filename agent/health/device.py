@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from agent.capture.cameras import Cameras
+from agent.capture.status import CameraStatus
 from agent.health.governor import Governor
 
 
@@ -30,6 +31,11 @@ class DeviceState:
         self._governor = governor
         self._not_kept = not_kept
         self._rate_from = (time.monotonic(), 0)
+
+    @property
+    def cameras(self) -> tuple[CameraStatus, ...]:
+        """How each camera does."""
+        return self._cameras.status()
 
     def word(self) -> Literal["running", "paused", "degraded"]:
         """Return the state in one word."""

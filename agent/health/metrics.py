@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from agent.deliver import NullPublisher, Publisher
 from agent.deliver.reporter import TIME_SYNCHRONISED
 from agent.errors import ConfigError
+from agent.health.camera_metrics import device_metrics
 from agent.health.settings import MetricsSettings
 from agent.health.vitals import Vitals
 from agent.pipeline import Tally
@@ -95,6 +96,7 @@ class ServiceCollector(Collector):
         for name, seconds in sorted(totals.stage_seconds.items()):
             stages.add_metric([name], count_value=sum(totals.frames.values()), sum_value=seconds)
         yield stages
+        yield from device_metrics(self._vitals.device)
         yield GaugeMetricFamily("mqtt_connected", "1 while the broker answers.", value=float(status.connected))
         yield GaugeMetricFamily("outbox_pending", "Reports that the broker has not acknowledged.", value=status.pending)
         yield GaugeMetricFamily("outbox_oldest_seconds", "Age of the oldest of them; 0: none.", value=status.oldest_s)

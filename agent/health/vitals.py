@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar
 
 from agent.deliver import NullPublisher, Publisher
+from agent.health.device import DeviceState
 from agent.health.notify import Notifier
 from agent.pipeline import Tally
 
@@ -40,6 +41,7 @@ class Vitals:
         self.beat_at = clock()
         self.tally = Tally()  # of the run that goes on, or of the last one
         self.publisher: Publisher = NullPublisher()
+        self.device: DeviceState | None = None  # of the mission that goes on, or of the last one
         self.retire: Callable[[Tally, Publisher], None] = lambda _tally, _publisher: None  # told of those that are over
 
     @property

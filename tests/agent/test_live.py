@@ -6,11 +6,15 @@ import json
 import signal
 import subprocess
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
+import jsonschema
 import yaml
 
+from agent.contract.schema_files import FOLDER
 from agent.record import read_flight
+from tests.support.broker import Broker, Subscriber, running
 from tests.support.cameras import wait_until
 from tests.support.commands import call, crack, variables
 
@@ -106,3 +110,39 @@ def test_two_cameras_of_one_source_are_refused(tiny_bundle_folder: Path, tmp_pat
     done = crack("crack-agent", "run", "--config", config, cwd=tmp_path)
     assert done.returncode == 2
     assert "cameras: 'a' and 'b' have one source" in done.stderr
+
+
+def test_state_tells_of_each_camera_at_once_and_while_nothing_can_be_inferred(
+    tiny_bundle_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broker").mkdir()
+    schema = json.loads((FOLDER / "state.schema.json").read_text())
+    with running(Broker(tmp_path / "broker")) as broker, closing(Subscriber(broker)) as subscriber:
+        config = device_yaml(
+            tmp_path,
+            tiny_bundle_folder,
+            {"belly": f"rendered://tunnel?seconds=1&fps=4&{SIZE}", "lost": "rtsp://127.0.0.1:9/live"},
+            mqtt={"host": "127.0.0.1", "port": broker.port},
+            capture={"retry_s": 0.05, "retry_max_s": 0.1},
+        )
+        process = subprocess.Popen(
+            call("crack-agent", "run", "--config", config), cwd=tmp_path, env=variables(), stderr=subprocess.DEVNULL
+        )
+        try:
+            subscriber.wait_for(
+                lambda: any(payload["camera_states"] == ["ended", "lost"] for payload in subscriber.payloads("/state"))
+            )
+            told = len(subscriber.payloads("/state"))
+            subscriber.wait_for(lambda: len(subscriber.payloads("/state")) > told)  # though no frame comes any more
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=60)
+        for message in subscriber.messages("/state"):
+            jsonschema.Draft202012Validator(schema).validate(message.payload)
+        last = [payload for payload in subscriber.payloads("/state") if payload["state"] != "stopped"][-1]
+    assert last["state"] == "degraded"
+    assert last["cameras"] == ["belly", "lost"]
+    assert "127.0.0.1: cannot be connected to" in last["camera_problems"][1]
+    assert last["pictures"] >= 1
+    assert last["camera_losses"] == 0
+    assert last["pace"] == "full"

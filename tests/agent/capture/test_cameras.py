@@ -248,3 +248,20 @@ def test_a_black_picture_is_skipped_with_its_reason() -> None:
     assert isinstance(frame, SkippedFrame)
     assert frame.reason == "100% of the picture is black"
     assert (status.taken, status.skipped) == (1, 1)
+
+
+def test_a_covered_lens_does_not_fill_the_record_with_lines() -> None:
+    def covered() -> Iterator[object]:
+        for level in itertools.cycle((0, 1, 2)):
+            time.sleep(0.005)
+            yield np.full((48, 64, 3), level, np.uint8)
+
+    began, cpu = time.monotonic(), time.process_time()
+    with cameras_of({"c": covered()}) as cameras:
+        frames = list(itertools.islice(cameras.frames(), 3))
+        (status,) = cameras.status()
+    elapsed = time.monotonic() - began
+    assert all(isinstance(frame, SkippedFrame) for frame in frames)
+    assert elapsed >= 2  # two rests between three looks
+    assert status.dropped > 20
+    assert time.process_time() - cpu < 0.9 * elapsed  # it waits, and does not spin
