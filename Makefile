@@ -23,7 +23,7 @@ demo: $(VENV)/.agent ## render a flight, run the agent on it, leave its report i
 dev: $(VENV)/.dev ## install what training, export and the checks need
 
 test: $(VENV)/.dev ## every test but the slow ones
-	.ci/system mosquitto $(CAMERAS) mosquitto-clients iproute2 openssl g++ binutils
+	.ci/system mosquitto $(CAMERAS) mosquitto-clients iproute2 openssl g++ binutils systemd
 	.ci/trt-bindings $(BIN)/python
 	$(BIN)/python -m pytest -m "not slow"
 

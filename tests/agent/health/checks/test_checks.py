@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import json
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from agent.health.checks import cameras as cameras_check
 from agent.settings import PASSWORD_VARIABLE, Settings
 from tests.support.broker import Broker, running
 from tests.support.commands import crack
+from tests.support.needs import missing
 
 
 def device(root: Path = Path("/nowhere"), environment: dict[str, str] | None = None, **settings: Any) -> Device:
@@ -172,6 +174,8 @@ def test_a_port_that_is_taken_and_an_open_address_are_warnings() -> None:
 
 @pytest.fixture(scope="module")
 def locked_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    if shutil.which("mosquitto_passwd") is None:
+        missing("no mosquitto_passwd on this machine")
     folder = tmp_path_factory.mktemp("locked")
     subprocess.run(["mosquitto_passwd", "-b", "-c", str(folder / "passwords"), "cart", "right"], check=True)
     with running(Broker(folder, lines=[f"password_file {folder / 'passwords'}"], anonymous=False)) as started:
