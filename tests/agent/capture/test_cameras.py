@@ -60,16 +60,22 @@ def file_feed(folder: Path) -> FileFeed:
 def test_a_fast_camera_does_not_starve_a_slow_one() -> None:
     """The network takes 20 ms, the fast camera gives a picture each ms: the slow one is served whenever it has one."""
     with cameras_of({"fast": endless(0.001), "slow": endless(0.05, first=9000)}) as cameras:
+        frames = cameras.frames()
         served: Counter[str] = Counter()
-        for frame in cameras.frames():
-            served[frame.camera] += 1
+        turns = 0
+        last = ""
+        while served["slow"] < 10:
+            waits = cameras.status()[1].waiting
+            frame = next(frames)
+            if waits and last == "fast":
+                assert frame.camera == "slow"
+                turns += 1
+            last = frame.camera
+            served[last] += 1
             time.sleep(0.02)
-            if served["slow"] == 10:
-                break
-        fast, slow = cameras.status()
-    assert served["fast"] < 100
+        fast, _ = cameras.status()
+    assert turns > 0
     assert fast.dropped > fast.taken
-    assert slow.arrived - slow.taken <= 3
 
 
 def test_cameras_that_always_have_a_picture_take_turns(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from agent.capture.status import CameraStatus
 from agent.errors import CameraError, CameraSilentError
 from tests.support.cameras import ScriptedCamera, noise, wait_until
 
-FAST = CaptureSettings(first_frame_s=0.3, stall_s=0.3, frozen_s=0.3, retry_s=0.01, retry_max_s=0.02)
+FAST = CaptureSettings(first_frame_s=1, stall_s=1, frozen_s=0.3, retry_s=0.01, retry_max_s=0.02)
 
 
 def feed_of(*scripts: object, settings: CaptureSettings = FAST) -> LiveFeed:
