@@ -222,7 +222,7 @@ class TelemetryReport(Stamped):
 
 
 class CoverageReport(Stamped):
-    """Topic `coverage`: retained, sent when the run ends and now and then before. Null where it is not known."""
+    """Topic `coverage`: retained, sent when the run ends. Null where it is not known."""
 
     schema_: Literal["coverage/1"] = Field(default="coverage/1", alias="schema")
     id: str
@@ -234,7 +234,7 @@ class CoverageReport(Stamped):
     )
     not_gradable_m2: Positive | None = Field(description="Seen, but too blurred, dark, bright or covered.")
     never_seen_m2: Positive | None = Field(
-        description="Of the target area; without one, gaps enclosed by what was seen; null while the run goes on."
+        description="Of the target area; without one, gaps enclosed by what was seen."
     )
     not_gradable_blur_m2: Positive | None
     not_gradable_dark_m2: Positive | None
