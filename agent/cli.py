@@ -235,13 +235,19 @@ def check(
 
 @app.command()
 def schema(
-    topic: Annotated[str | None, typer.Argument(help="connection, info, state, mission or crack.")] = None,
+    topic: Annotated[str | None, typer.Argument(help="connection, info, state, mission, crack, gap, ...")] = None,
+    asyncapi: Annotated[bool, typer.Option("--asyncapi", help="Print the AsyncAPI file of all topics.")] = False,
 ) -> None:
     """Print the JSON Schema of a topic's payload, or of all."""
     with _faults_told():
         from agent.contract.reports import REPORTS
         from agent.contract.schema_files import schema as schema_of
 
+        if asyncapi:
+            from agent.deliver.asyncapi import FILE
+
+            typer.echo(FILE.read_text(encoding="utf-8"), nl=False)
+            return
         schemas = {name: schema_of(name) for name in REPORTS}
         if topic is not None and topic not in schemas:
             raise ConfigError(f"{topic!r} is no topic with a schema; there are {', '.join(schemas)}")

@@ -103,7 +103,9 @@ class Delivery:
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         # Shared with the callers, under _changed.
         self._changed = threading.Condition()
-        self._status = DeliveryStatus(problem=f"{self._broker} has not answered yet" if mqtt.host else JOURNAL_PROBLEM)
+        self._connected = False
+        self._problem: str | None = f"{self._broker} has not answered yet" if mqtt.host else JOURNAL_PROBLEM
+        self._pending = self._waiting = 0
         self._refused_entry = False
         self._closed = False
         self._late_drops = 0
@@ -113,14 +115,13 @@ class Delivery:
         self._counts: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._oldest_s = 0.0
-        self._connected = False
-        self._problem = self._status.problem
         self._latest: dict[str, Message] = {}  # by topic, of those of which only the latest counts
         self._urgent: dict[str, Message] = {}  # the same, not sent yet
         self._batch: list[tuple[Sequence[Entry], threading.Event]] = []
         self._acks: list[int] = []
         self._acks_since = 0.0
         self._in_flight: dict[int, Message | Row] = {}
+        self._urgent_in_flight = 0  # of them, those that no outbox holds and that count
         self._greeting = Greeting(window=0, packet_max=0, session_present=True)
         self._progress_at = time.monotonic()
         self._state_sent = 0.0
@@ -145,12 +146,27 @@ class Delivery:
     @property
     def status(self) -> DeliveryStatus:
         """How it goes at this moment."""
+        outbox, counts = self._outbox, self._counts  # the thread's own: one look at each is whole
         with self._changed:
-            if not self._late_drops:
-                return self._status
-            dropped = {**self._status.dropped, "closed": self._late_drops}
-            fields = {name: getattr(self._status, name) for name in self._status.__dataclass_fields__}
-            return DeliveryStatus(**{**fields, "dropped": dropped})
+            connected, problem, late, pending = self._connected, self._problem, self._late_drops, self._pending
+            waiting = self._waiting
+        dropped: dict[str, int] = dict(outbox.dropped.items())
+        return DeliveryStatus(
+            connected=connected,
+            problem=problem,
+            waiting=waiting,
+            pending=pending,
+            oldest_s=self._oldest_s if pending else 0.0,
+            committed=counts["committed"],
+            acknowledged=counts["acknowledged"],
+            superseded=counts["superseded"],
+            repeated=outbox.repeated,
+            reasons=dict(self._reasons.items()),
+            dropped={**dropped, "closed": late} if late else dropped,
+            commands_ignored=counts["commands_ignored"],
+            restarts=counts["restarts"],
+            alarms=tuple(outbox.alarms),
+        )
 
     def publish(self, *reports: Report) -> None:
         """See `Publisher.publish`. Waits for the disk, `COMMIT_WAIT_S` at most."""
@@ -176,15 +192,15 @@ class Delivery:
             DeliveryError: it is not there in time, or refuses us.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._status.connected or self._refused_entry, timeout_s)
-            if not self._status.connected:
-                raise DeliveryError(f"{self._status.problem}")
+            self._changed.wait_for(lambda: self._connected or self._refused_entry, timeout_s)
+            if not self._connected:
+                raise DeliveryError(f"{self._problem}")
 
     def flush(self, timeout_s: float) -> int:
         """Wait until the broker has acknowledged everything; return how many it has not."""
         with self._changed:
-            self._changed.wait_for(lambda: self._status.waiting == 0, timeout_s)
-            return self._status.waiting
+            self._changed.wait_for(lambda: self._waiting == 0, timeout_s)
+            return self._waiting
 
     def resync(self, seconds: float) -> int:
         """Send again what the outbox still has of the last seconds; return how many reports.
@@ -216,7 +232,7 @@ class Delivery:
             if self._closed:
                 return
             self._closed = True
-            connected = self._status.connected
+            connected = self._connected
         if connected:
             self._events.put(partial(self._supersede, self._connection("offline")))
             self._events.put(lambda: None)
@@ -423,9 +439,9 @@ class Delivery:
     def _set_connection(self, *, connected: bool, problem: str | None, refused: bool = False) -> None:
         if problem and problem != self._problem:
             logger.warning("%s", problem)
-        self._connected, self._problem = connected, problem
         with self._changed:
-            self._refused_entry = refused
+            self._connected, self._problem, self._refused_entry = connected, problem, refused
+            self._changed.notify_all()
         self._tell()
 
     def _take_back(self) -> None:
@@ -438,6 +454,7 @@ class Delivery:
             elif message.qos and message.topic not in self._urgent:
                 self._urgent[message.topic] = message
         self._in_flight.clear()
+        self._urgent_in_flight = 0
         self._lanes.rewind()
 
     def _start_over(self) -> None:
@@ -473,6 +490,8 @@ class Delivery:
         if isinstance(message, Row):
             self._outbox.busy.add(message.seq)
             self._suspects.sent(message)
+        elif message.qos:
+            self._urgent_in_flight += 1
 
     def _answered(self, mid: int, code: int, reason: str) -> None:
         message = self._in_flight.pop(mid, None)
@@ -486,6 +505,7 @@ class Delivery:
             if self._reasons[reason] == 1:
                 logger.error("%s refuses %s: %s", self._broker, message.topic, reason)
         if isinstance(message, Message):
+            self._urgent_in_flight -= message.qos
             return
         self._suspects.answered(message)
         if code < FAILURE:
@@ -543,29 +563,16 @@ class Delivery:
         self._connected = False
 
     def _tell(self) -> None:
-        """Renew what callers see."""
-        in_hand = sum(isinstance(message, Message) and message.qos > 0 for message in self._in_flight.values())
-        uncommitted = sum(len(entries) for entries, _ in self._batch)
-        pending = self._outbox.pending - len(self._acks) + uncommitted
-        status = DeliveryStatus(
-            connected=self._connected,
-            problem=self._problem,
-            waiting=pending + in_hand + len(self._urgent) if self._mqtt.host else 0,
-            pending=pending if self._mqtt.host else 0,
-            oldest_s=self._oldest_s if pending else 0.0,
-            committed=self._counts["committed"],
-            acknowledged=self._counts["acknowledged"],
-            superseded=self._counts["superseded"],
-            repeated=self._outbox.repeated,
-            reasons=dict(self._reasons),
-            dropped=dict(self._outbox.dropped.items()),
-            commands_ignored=self._counts["commands_ignored"],
-            restarts=self._counts["restarts"],
-            alarms=tuple(self._outbox.alarms),
-        )
+        """Renew what callers see, and wake those who wait for the end."""
+        pending = waiting = 0
+        if self._link is not None:
+            uncommitted = sum(len(entries) for entries, _ in self._batch)
+            pending = self._outbox.pending - len(self._acks) + uncommitted
+            waiting = pending + len(self._urgent) + self._urgent_in_flight
         with self._changed:
-            self._status = status
-            self._changed.notify_all()
+            self._pending, self._waiting = pending, waiting
+            if not waiting:
+                self._changed.notify_all()
 
     @staticmethod
     def _waited(since: float, seconds: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 Kind = Literal["ack", "gap", "mission", "crack_high", "crack", "crack_low", "evidence"]
@@ -31,7 +32,7 @@ class Entry:
     @property
     def props(self) -> str:
         """Return what MQTT 5 says beside topic and payload, as JSON."""
-        return json.dumps({"content_type": self.content_type, "expiry_s": self.expiry_s})
+        return _props(self.content_type, self.expiry_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,3 +53,8 @@ class Row:
     def told_late(self) -> bytes:
         """Return the payload with `backfill` set; within a text its quotes would be escaped."""
         return self.payload.replace(*_LATE, 1) if self.kind.startswith("crack") else self.payload
+
+
+@lru_cache(maxsize=32)
+def _props(content_type: str, expiry_s: int | None) -> str:
+    return json.dumps({"content_type": content_type, "expiry_s": expiry_s})

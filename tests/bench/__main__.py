@@ -8,7 +8,7 @@ import sys
 
 from tests.support.commands import ROOT, variables
 
-BENCHES = ("bench_detect", "bench_measure", "bench_width", "bench_losses")
+BENCHES = ("bench_detect", "bench_measure", "bench_width", "bench_losses", "bench_deliver")
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ class Broker:
         self._words = [*(("ip", "netns", "exec", namespace) if namespace else ()), found]
         self.host = host
         self._folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         config = [
             f"listener {self.port} {host}",
@@ -272,7 +272,8 @@ def wait_until(condition: Callable[[], bool], complaint: str) -> None:
         time.sleep(0.02)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody used a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -105,7 +105,7 @@ def connect(closing: ExitStack) -> Connect:
     """Publishers to a broker, closed at the end."""
 
     def make(broker: Broker | DeafBroker, *, mqtt: dict[str, Any] | None = None, **arguments: Any) -> Delivery:
-        settings = MqttSettings(host="127.0.0.1", port=broker.port, **(mqtt or {}))
+        settings = MqttSettings.model_validate({"host": "127.0.0.1", "port": broker.port, **(mqtt or {})})
         publisher = Delivery(settings, device="cart", **arguments)
         closing.callback(publisher.close)
         return publisher

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -21,9 +22,10 @@ from pydantic import SecretStr
 from agent.contract import schema_files
 from agent.contract.flight import CrackRow, FlightHeader
 from agent.deliver import Delivery, Reporter
+from agent.deliver.settings import DeliverySettings
 from agent.errors import ConfigError, DeliveryError
 from agent.settings import MqttSettings
-from tests.support.broker import Broker, DeafBroker, Subscriber, running, wait_until
+from tests.support.broker import Broker, DeafBroker, Subscriber, free_port, running, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 Connect = Callable[..., Delivery]
@@ -246,7 +248,7 @@ class TestRefusals:
         publisher.publish(reporter.mission("start", header))
         subscriber.wait_for(lambda: len(subscriber.payloads("/mission")) == 1)
         wait_until(lambda: publisher.status.reasons.get("Not authorized", 0) > 0, "the refusal is not counted")
-        assert publisher.status.pending == 3
+        wait_until(lambda: publisher.status.pending == 3, "three wait for the right to be said")
         assert any("refuses crackscout/v1/cart/crack: Not authorized" in alarm for alarm in publisher.status.alarms)
         (tmp_path / "acl").write_text("topic readwrite #\n")
         broker.reload()
@@ -313,15 +315,26 @@ class TestTls:
         key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
         for name in ("ca", "other"):
             openssl("req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.crt", "-subj", f"/CN={name}")
-        (tmp_path / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-        openssl("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server")
-        signing = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")
-        openssl("x509", "-req", "-in", "server.csr", *signing, "-out", "server.crt")
+        (tmp_path / "here").write_text("subjectAltName=IP:127.0.0.1\n")
+        (tmp_path / "elsewhere").write_text("subjectAltName=DNS:broker.example\n")
+        for name in ("server", "client"):
+            openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        signing = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial")
+        for name, request, names, days in (
+            ("server", "server", "here", "30"), ("stranger", "server", "elsewhere", "30"),
+            ("expired", "server", "here", "-1"), ("client", "client", "here", "30"),
+        ):  # fmt: skip
+            signed = ("-extfile", names, "-days", days, "-out", f"{name}.crt")
+            openssl("x509", "-req", "-in", f"{request}.csr", *signing, *signed)
         return tmp_path
 
     @pytest.fixture
     def secured(self, certificates: Path, closing: ExitStack) -> Broker:
-        lines = [f"certfile {certificates / 'server.crt'}", f"keyfile {certificates / 'server.key'}"]
+        return self.broker_with(certificates, "server", closing)
+
+    @staticmethod
+    def broker_with(certificates: Path, name: str, closing: ExitStack, *more: str) -> Broker:
+        lines = [f"certfile {certificates / name}.crt", f"keyfile {certificates / 'server.key'}", *more]
         return closing.enter_context(running(Broker(certificates, lines=lines)))
 
     def test_reports_go_out_encrypted(
@@ -341,10 +354,105 @@ class TestTls:
         publisher.close()
         gc.collect()
 
+    @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
+    @pytest.mark.parametrize(
+        ("name", "why"),
+        [
+            pytest.param("expired", "certificate has expired", id="expired"),
+            pytest.param("stranger", "IP address mismatch|not valid for '127.0.0.1'", id="another host's"),
+        ],
+    )
+    def test_a_certificate_that_does_not_hold_is_refused_and_reports_wait(
+        self, name: str, why: str, certificates: Path, connect: Connect, reporter: Reporter, row: Row,
+        closing: ExitStack,
+    ) -> None:  # fmt: skip
+        broker = self.broker_with(certificates, name, closing)
+        publisher = connect(broker, mqtt={"tls": {"enabled": True, "ca_file": certificates / "ca.crt"}})
+        publish_cracks(publisher, reporter, row, range(3))
+        wait_until(lambda: re.search(why, publisher.status.problem or "") is not None, "trusted")
+        assert (publisher.status.pending, publisher.status.lost) == (3, 0)
+        publisher.close()
+        gc.collect()
+
+    def test_a_broker_that_asks_for_our_certificate_gets_it(
+        self, certificates: Path, connect: Connect, reporter: Reporter, row: Row, closing: ExitStack
+    ) -> None:
+        asks = (f"cafile {certificates / 'ca.crt'}", "require_certificate true", "use_identity_as_username true")
+        broker = self.broker_with(certificates, "server", closing, *asks)
+        tls = {"enabled": True, "ca_file": certificates / "ca.crt"}
+        ours = {"cert_file": certificates / "client.crt", "key_file": certificates / "client.key"}
+        publisher = connect(broker, mqtt={"tls": {**tls, **ours}})
+        publish_cracks(publisher, reporter, row, range(3))
+        assert publisher.flush(30) == 0
+        assert "u'client'" in broker.log(), "we are known by our certificate"
+
+    def test_a_certificate_without_its_key_is_a_fault_of_the_settings(self) -> None:
+        with pytest.raises(ValueError, match="cert_file and key_file go together"):
+            MqttSettings.model_validate({"host": "h", "tls": {"enabled": True, "cert_file": "c"}})
+
     def test_a_missing_certificate_file_is_a_fault_of_the_settings(self, tmp_path: Path) -> None:
         mqtt = MqttSettings.model_validate({"host": "h", "tls": {"enabled": True, "ca_file": tmp_path / "absent"}})
         with pytest.raises(ConfigError, match=r"absent: no usable certificates .* see mqtt.tls.ca_file"):
             Delivery(mqtt, device="cart")
+
+
+class TestOtherWays:
+    """The same reports over MQTT 3.1.1 and over websockets."""
+
+    def test_mqtt_3_1_1(
+        self, broker: Broker, subscriber: Subscriber, connect: Connect, reporter: Reporter, row: Row
+    ) -> None:
+        publisher = connect(broker, mqtt={"protocol": "3.1.1"})
+        published = publish_cracks(publisher, reporter, row, range(300))
+        assert publisher.flush(30) == 0
+        subscriber.wait_for(lambda: len(subscriber.payloads("/crack")) == 300)
+        assert ids(subscriber) == published
+        assert subscriber.messages("/crack")[0].content_type is None
+
+    def test_websockets(
+        self, tmp_path: Path, connect: Connect, reporter: Reporter, row: Row, closing: ExitStack
+    ) -> None:
+        port = free_port()
+        broker = closing.enter_context(running(Broker(tmp_path, lines=[f"listener {port}", "protocol websockets"])))
+        publisher = connect(broker, mqtt={"transport": "websockets", "port": port})
+        publish_cracks(publisher, reporter, row, range(300))
+        assert publisher.flush(30) == 0
+        assert publisher.status.acknowledged == 301
+
+    @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+    def test_both_protocols_send_again_what_a_forgetful_broker_had(
+        self, protocol: str, tmp_path: Path, connect: Connect, reporter: Reporter, row: Row, closing: ExitStack
+    ) -> None:
+        broker = closing.enter_context(running(Broker(tmp_path)))
+        limits = DeliverySettings(settle_s=0)
+        publisher = connect(broker, mqtt={"protocol": protocol}, limits=limits)
+        publish_cracks(publisher, reporter, row, range(20))
+        assert publisher.flush(30) == 0
+        broker.kill()
+        broker.start()
+        subscriber = Subscriber(broker)
+        closing.callback(subscriber.close)
+        subscriber.wait_for(lambda: len(set(ids(subscriber))) == 20)
+        assert all(payload["backfill"] for payload in subscriber.payloads("/crack"))
+
+
+def test_a_flood_of_commands_is_heard_as_far_as_it_can_be_worked_off_and_hurts_nothing(
+    broker: Broker, subscriber: Subscriber, connect: Connect, reporter: Reporter, row: Row
+) -> None:
+    heard: list[tuple[str, bytes]] = []
+    publisher = connect(broker, on_command=lambda name, payload: heard.append((name, payload)))
+    subscriber._client.publish("crackscout/v1/cart/cmd/kept", b"x", qos=1, retain=True)
+    subscriber.wait_for(lambda: len(subscriber.payloads("/connection")) == 1)
+    publisher.flush(30)
+    for number in range(3000):
+        subscriber._client.publish("crackscout/v1/cart/cmd/pause", bytes([number % 256]) * (number % 50), qos=1)
+    subscriber._client.publish("crackscout/v1/cart/cmd/pause", bytes(5_000_000), qos=1)
+    subscriber._client.publish("crackscout/v1/cart/cmd/resume", b"last", qos=1)
+    publish_cracks(publisher, reporter, row, range(20))
+    assert publisher.flush(60) == 0
+    wait_until(lambda: len(heard) + publisher.status.commands_ignored >= 3002, "commands are neither heard nor counted")
+    assert publisher.status.restarts == 0, "the network thread lived through it"
+    assert publisher.status.connected
 
 
 _AGENT = """
