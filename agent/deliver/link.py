@@ -223,7 +223,8 @@ class _Packed:
 
 @lru_cache(maxsize=32)
 def _packed(content_type: str, expiry_s: int | None) -> bytes:
-    return bytes(_properties(content_type, expiry_s, PacketTypes.PUBLISH).pack()[1:])
+    packed: bytes = _properties(content_type, expiry_s, PacketTypes.PUBLISH).pack()  # type: ignore[no-untyped-call]
+    return packed[1:]  # without their length
 
 
 def _properties(content_type: str, expiry_s: int | None, packet: int) -> Properties:

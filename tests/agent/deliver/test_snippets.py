@@ -25,7 +25,8 @@ README = Path(__file__).resolve().parents[3] / "agent" / "deliver" / "README.md"
 
 
 def snippet(language: str, number: int = 0) -> str:
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)[number]
+    found: list[str] = re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+    return found[number]
 
 
 def test_the_python_subscriber_prints_each_crack_once(broker: Broker, tmp_path: Path) -> None:
