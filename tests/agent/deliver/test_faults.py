@@ -1,8 +1,8 @@
 """Nothing that was said is lost, whatever dies. `make test-faults` is the long form: hundreds of kills and a table.
 
 A talker is a light agent around the real delivery (`tests.support.talker`): once its `publish` has returned, the report
-must arrive, or a gap must tell of it. The broker is a real mosquitto with its default persistence, which is none; only its
-limit of 1000 messages queued for a reader is lifted, since our reader shares two cores with everything else.
+must arrive, or a gap must tell of it. The broker is a real mosquitto with its default persistence, which is none; only
+its limit of 1000 messages queued for a reader is lifted, since our reader shares two cores with everything else.
 """
 
 from __future__ import annotations
