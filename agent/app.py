@@ -23,9 +23,12 @@ from agent.about import version
 from agent.bundles import open_bundle
 from agent.capture import open_cameras, open_sources
 from agent.capture.cameras import Cameras
+from agent.capture.photos import find_photos
 from agent.capture.recorded import Recorded
 from agent.capture.settings import CameraSettings
 from agent.capture.source import Source
+from agent.capture.telemetry import open_telemetry
+from agent.capture.telemetry.clock import ClockOffset, estimate_offset
 from agent.choose import open_inference
 from agent.contract.bundle import Bundle
 from agent.contract.flight import BundleUsed, FlightHeader, SourceRef
@@ -33,7 +36,7 @@ from agent.contract.frame import Frame, Scale, SkippedFrame
 from agent.contract.ids import NAMESPACE
 from agent.control import Control
 from agent.deliver import Channel, NullPublisher, Publisher, open_delivery
-from agent.errors import ConfigError, OutputError
+from agent.errors import ConfigError, InputError, OutputError
 from agent.health.device import DeviceState
 from agent.health.disk import check_writable
 from agent.health.governor import open_governor
@@ -46,6 +49,7 @@ from agent.listeners import Advancing, Publishing, Reporting
 from agent.measure import measure_cracks
 from agent.pipeline import Listener, Pipeline
 from agent.place import surfaced
+from agent.place.calibrate import Calibration, calibrate, write_calibration
 from agent.place.locate import Locator
 from agent.place.located import LiveLocators, Located, located, missing
 from agent.record import FlightRecorder, read_flight
@@ -185,6 +189,37 @@ def report(record: Path, out: Path, *, overwrite: bool) -> Path:
         CrackscoutError: see its kinds.
     """
     return report_again(record, out, overwrite=overwrite)
+
+
+def calibrate_lens(pictures: Path, out: Path, *, board: str, square_mm: float, overwrite: bool) -> Calibration:
+    """Find a lens from a folder of pictures of a checkerboard, and write it to `out`.
+
+    Raises:
+        ConfigError: `board` is not columns x rows.
+        InputError: no pictures, or too few with the board.
+        OutputError: `out` is there already, or cannot be written.
+    """
+    columns, _, rows = board.lower().partition("x")
+    if not (columns.isdecimal() and rows.isdecimal() and min(int(columns), int(rows)) >= 3):
+        raise ConfigError(f"--board {board}: give the inner corners as columns x rows, 3 at least, for instance 9x6")
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out}: exists; choose another --out, or replace it with --overwrite")
+    if not pictures.is_dir():
+        raise InputError(f"{pictures}: no folder of pictures")
+    photos, _ = find_photos(pictures, recursive=False)
+    found = calibrate(photos, columns=int(columns), rows=int(rows), square_mm=square_mm)
+    write_calibration(found, out)
+    return found
+
+
+def clock_offset(video: Path, telemetry: Path, settings: Settings) -> ClockOffset:
+    """Estimate telemetry's clock minus a video's.
+
+    Raises:
+        InputError: either cannot be read, or does not move.
+    """
+    (source,) = open_sources([video], camera="camera")
+    return estimate_offset(source.frames(0), open_telemetry(telemetry, settings.place))
 
 
 def selftest(settings: Settings) -> GoldenAnswers:

@@ -234,6 +234,54 @@ def check(
 
 
 @app.command()
+def calibrate(
+    pictures: Annotated[Path, typer.Argument(help="A folder of pictures of a checkerboard, from several sides.")],
+    out: Annotated[Path, typer.Option("--out", help="OpenCV's file, for place.calibration: .yaml, .xml or .json.")],
+    board: Annotated[str, typer.Option(help="Inner corners, columns x rows: one less than squares.")] = "9x6",
+    square_mm: Annotated[float, typer.Option(min=0.001, help="Edge of a square.")] = 25.0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Find a camera's lens from pictures of a checkerboard."""
+    with _faults_told():
+        from agent import app as agent_app
+
+        typer.echo(
+            agent_app.calibrate_lens(pictures, out, board=board, square_mm=square_mm, overwrite=overwrite).as_text()
+        )
+
+
+@app.command()
+def cameras() -> None:
+    """List the camera table: whose pixel pitch and focal length are known."""
+    with _faults_told():
+        from agent.place.lens import camera_table
+
+        for one in camera_table():
+            focal = "lens as EXIF or settings say" if one.focal_mm is None else f"{one.focal_mm:g} mm"
+            checked = "checked" if one.checked else "not checked against its source"
+            typer.echo(
+                f"{', '.join(one.names)}: {one.pixel_pitch_um:g} um, {one.width_px} px wide, {focal}, "
+                f"{one.shutter} shutter; {one.source}; {checked}"
+            )
+
+
+@app.command("clock-offset")
+def clock_offset(
+    video: Annotated[Path, typer.Argument(help="A video, or a flight record.")],
+    telemetry: Annotated[Path, typer.Option("--telemetry", help="Its telemetry, on another clock.")],
+    config: Config = None,
+) -> None:
+    """Estimate telemetry's clock minus the video's from when both move."""
+    with _faults_told():
+        from agent import app as agent_app
+
+        found = agent_app.clock_offset(video, telemetry, _settings(config, {}))
+        typer.echo(found.as_text())
+        if not found.believable:
+            raise typer.Exit(1)
+
+
+@app.command()
 def schema(
     topic: Annotated[str | None, typer.Argument(help="connection, info, state, mission, crack, gap, ...")] = None,
     asyncapi: Annotated[bool, typer.Option("--asyncapi", help="Print the AsyncAPI file of all topics.")] = False,
