@@ -82,6 +82,10 @@ int cuDevicePrimaryCtxRetain(void **context, int) { *context = reinterpret_cast<
 int cuDevicePrimaryCtxRelease_v2(int) { return 0; }
 int cuDevicePrimaryCtxRelease(int) { return 0; }
 int cuCtxSetCurrent(void *) { return 0; }
+int cuCtxPushCurrent_v2(void *) { return 0; }
+int cuCtxPopCurrent_v2(void **context) { if (context) *context = reinterpret_cast<void *>(1); return 0; }
+int cuCtxGetDevice(int *device) { *device = 0; return 0; }
+int cuCtxSynchronize() { return 0; }
 int cuMemAlloc_v2(unsigned long long *pointer, size_t size) {
     if (allocated + static_cast<long long>(size) > (static_cast<long long>(setting("CPU_CUDA_MEMORY_MB", 4096)) << 20)) return 2;
     void *memory = std::malloc(size);

@@ -7,6 +7,7 @@ file for the GPUs that it is to run on. `tests/gpu` compares them on a GPU.
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import json
 import subprocess
 import sys
@@ -275,3 +276,15 @@ def test_the_script_for_a_gpu_machine_says_where_there_is_none() -> None:
     )  # fmt: skip
     assert done.returncode != 0
     assert "no CUDA driver on this machine" in done.stderr
+
+
+def test_pycuda_drives_the_same_kernels(nvidia_variables: dict[str, Any]) -> None:
+    """pycuda has no wheels and is no part of CI: it is built where it is wanted."""
+    if importlib.util.find_spec("pycuda") is None:
+        pytest.skip("pycuda is not installed; it is built with the CUDA toolkit")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.gpu", "--json", "--small", "--driver", "pycuda"],
+        cwd=ROOT, env=variables(**nvidia_variables), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "pycuda" in json.loads(done.stdout)["device"]
