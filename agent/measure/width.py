@@ -9,7 +9,7 @@ and a crack about one darkness; the losses along the line, less what the surface
 widths; and what remains open of the depth, with the texture, becomes the 90 % interval of the 95th percentile. Where
 that is too wide, only width times darkness was seen: the crack is not gradable, and the width given is the mask's.
 
-The interval's four figures were fitted on 1800 rendered cracks; `tests/bench/bench_width.py` checks it on others.
+The interval's four figures were fitted on 2600 rendered cracks; `tests/bench/bench_width.py` checks it on others.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ WIDEST: Final = 85  # percentile from which on a point is one of the widest, whi
 DARKNESS_ERROR: Final = 0.85  # times half the depth's own 90 % interval, in logarithms
 TEXTURE_ERROR: Final = 0.56  # times the standard error of a stretch's width, as a share of the 95th percentile
 LEAST_ERROR: Final = 0.045  # of a width, as a share: cracks are no bands
-BELOW: Final = 2.66  # more than upwards: what lies beside a crack (dirt, a lit edge, a spall) mostly makes it wider
-ABOVE: Final = 1.30
+BELOW: Final = 2.5  # more than upwards: what lies beside a crack (dirt, a lit edge, a spall) mostly makes it wider
+ABOVE: Final = 1.4
 
 TOO_NARROW: Final = "too narrow for this blur: only width times darkness can be told"
 TOO_FEW_PX: Final = "too few pixels per mm: narrower than a pixel, of which only width times darkness can be told"
