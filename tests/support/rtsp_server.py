@@ -17,7 +17,8 @@ from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402 - versions come
 
 PIPELINE = (
     '( videotestsrc is-live=true pattern=smpte ! capsfilter name=size caps="{caps}" '
-    "! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=5 ! rtph264pay name=pay0 config-interval=-1 )"
+    "! x264enc tune=zerolatency sliced-threads=false speed-preset=ultrafast key-int-max=5 "
+    "! rtph264pay name=pay0 config-interval=-1 )"
 )
 CAPS = "video/x-raw,width={},height={},framerate=20/1"
 

@@ -66,6 +66,19 @@ class TestContract(CameraContract):
         self.server.stall()
 
 
+def test_a_sound_stream_gives_whole_pictures_in_true_colours(server: RtspServer) -> None:
+    """SMPTE's bars, left to right: white, yellow, cyan, green, magenta, red, blue; the encoder blurs them a little."""
+    camera = camera_at(server.url())
+    camera.open()
+    pictures = [camera.read() for _ in range(40)]
+    camera.close()
+    assert all(isinstance(picture, Picture) for picture in pictures[10:])  # it may begin between two whole pictures
+    last = pictures[-1]
+    assert isinstance(last, Picture)
+    bars = last.image_rgb[50, 20::46][:7] > 127
+    assert ["".join(str(int(on)) for on in bar) for bar in bars] == ["111", "110", "011", "010", "101", "100", "001"]
+
+
 def test_a_stream_that_stalls_is_opened_again(server: RtspServer) -> None:
     with watched(server.url()) as feed:
         server.stall()
