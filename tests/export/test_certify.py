@@ -105,6 +105,8 @@ def test_a_variant_of_the_same_formulas_differs_by_nothing_and_passes(tmp_path: 
         assert one.passed
         assert (figures.images, figures.gate_lost) == (6, 0)
         assert abs(figures.tolerance_f1_change or 0) < 1e-3
+        assert figures.median_width_change_px is not None
+        assert figures.median_width_change_px < 0.05
         assert one.stitched is not None
         assert one.stitched.overlap_px == 16
         assert one.stitched.max_difference <= 1, "an overlap above the receptive field makes stitched equal whole"

@@ -63,6 +63,29 @@ def test_they_are_seen_wherever_a_tensor_may_stand() -> None:
     assert keeps_weights_outside(with_function)
 
 
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        onnx.AttributeProto(name="a", type=onnx.AttributeProto.TENSORS, tensors=[outside()]),
+        onnx.AttributeProto(
+            name="a", type=onnx.AttributeProto.SPARSE_TENSOR, sparse_tensor=onnx.SparseTensorProto(values=outside())
+        ),
+        onnx.AttributeProto(
+            name="a",
+            type=onnx.AttributeProto.SPARSE_TENSORS,
+            sparse_tensors=[onnx.SparseTensorProto(indices=outside())],
+        ),
+        onnx.AttributeProto(
+            name="a", type=onnx.AttributeProto.GRAPHS, graphs=[onnx.GraphProto(initializer=[outside()])]
+        ),
+    ],
+    ids=["tensors", "sparse tensor", "sparse tensors", "graphs"],
+)
+def test_they_are_seen_in_every_kind_of_attribute(attribute: onnx.AttributeProto) -> None:
+    node = onnx.NodeProto(op_type="Any", output=["y"], attribute=[attribute])
+    assert keeps_weights_outside(model(graph([node], [])))
+
+
 @pytest.mark.parametrize("content", [b"", b"not a graph", b"\xff" * 40, b"\x3a\xff\xff\xff\xff\x0f", b"\x08"])
 def test_what_is_no_model_keeps_nothing_anywhere(content: bytes) -> None:
     assert not keeps_weights_outside(content)
