@@ -70,7 +70,7 @@ soak: $(VENV)/.dev ## half an hour of reports over a link that keeps failing
 test-gpu: $(VENV)/.dev ## what only a GPU can show; not part of CI
 	$(BIN)/python -m tests.gpu
 
-bench: $(VENV)/.dev ## speed, as ratios of one run
+bench: $(VENV)/.dev .venv-bench/.peers ## speed, as ratios of one run
 	$(BIN)/python -m tests.bench
 
 device-bundle: $(VENV)/.agent ## one folder from which a Jetson is installed without a network: DEVICE_ARGS="--machine x86_64 --python 3.11"
@@ -101,4 +101,12 @@ $(VENV)/.agent-dev: $(VENV)/bin/python pyproject.toml .constraints.txt
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml .constraints.txt
 	$(PIP) $(TORCH_ARGS) torch torchvision
 	$(PIP) -e '.[dev]'
+	touch $@
+
+# the libraries that speed is compared with, apart: they bring packages that would replace ours
+.venv-bench/.peers: $(VENV)/.dev
+	.ci/venv $(PYTHON) .venv-bench
+	.venv-bench/bin/python -m pip install -q --disable-pip-version-check -c .constraints.txt $(TORCH_ARGS) torch torchvision
+	.venv-bench/bin/python -m pip install -q --disable-pip-version-check -c .constraints.txt -e '.[export]' shapely requests fire terminaltables
+	.venv-bench/bin/python -m pip install -q --disable-pip-version-check --no-deps sahi==0.12.8 monai==1.6.1 pybboxes
 	touch $@

@@ -8,7 +8,8 @@ import sys
 
 from tests.support.commands import ROOT, variables
 
-BENCHES = ("bench_detect", "bench_measure", "bench_width", "bench_losses", "bench_deliver")
+PEERS = ROOT / ".venv-bench/bin/python"  # make .venv-bench/.peers
+BENCHES = ("bench_ratios", "bench_detect", "bench_measure", "bench_width", "bench_losses", "bench_deliver")
 
 
 def main() -> None:
@@ -16,7 +17,8 @@ def main() -> None:
     as_json = "--json" in sys.argv
     figures = {}
     for name in BENCHES:
-        words = [sys.executable, "-m", f"tests.bench.{name}", *(["--json"] if as_json else [])]
+        python = PEERS if name == "bench_ratios" and PEERS.exists() else sys.executable
+        words = [str(python), "-m", f"tests.bench.{name}", *(["--json"] if as_json else [])]
         if as_json:
             done = subprocess.run(words, cwd=ROOT, env=variables(), check=True, capture_output=True, text=True)
             figures[name] = json.loads(done.stdout)
