@@ -71,7 +71,9 @@ class Cylinder:
         depth = np.where(depth > 1e-6 * self.radius_mm, depth, np.nan)  # behind the camera
         across = self.standoff_mm * self.radius_mm * np.sin(angle) / depth
         along = wall[:, 0] * self.standoff_mm / depth
-        return self.tangent.to_frame(np.column_stack([along, across]) + self.centre)
+        px = self.tangent.to_frame(np.column_stack([along, across]) + self.centre)
+        px[np.isnan(depth)] = np.nan  # OpenCV maps NaN to the upper left corner
+        return px
 
 
 def placed(pose: Pose | None, scale: Scale, hw: tuple[int, int]) -> Placement | None:
