@@ -150,6 +150,9 @@ class Link:
         """Disconnect in an orderly way; returns once the network thread has ended."""
         self._client.disconnect()
         self._client.loop_stop()
+        left = self._client.socket()  # where the thread ended before it saw the disconnection
+        if left is not None:
+            left.close()
 
     def abandon(self) -> None:
         """Stop without waiting."""
