@@ -154,7 +154,7 @@ def hangs(machine: Machine) -> None:
     restarts = int(machine.shown("NRestarts")["NRestarts"])
     machine.run("kill -STOP $(systemctl show crack-agent -P MainPID)")
     machine.back(restarts + 1)
-    machine.run("journalctl -u crack-agent --no-pager -o cat | grep -i watchdog | tail -n 2")
+    machine.journal("Watchdog timeout")
 
 
 def loses_its_credential(machine: Machine, broker: Broker) -> None:
