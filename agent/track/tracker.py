@@ -104,6 +104,8 @@ class Tracker:
         tracks = camera.tracks.setdefault(located.patch, [])
         unit = unit_per_px(located.placement, (frame.height, frame.width))
         travel = self._travel(camera, located, frame)
+        if not located.posed:  # where pictures alone tell the motion, what moves against them may be their own error
+            travel = 0.0
         groups, lines = self._groups(frame, cracks, located, unit)
         near = self._near(tracks, located, frame, unit)
         owners, merges = self._link(groups, near, unit)
