@@ -9,7 +9,7 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -62,6 +62,7 @@ from agent.simulate.scene import SceneSettings
 from agent.simulate.write import write_flight
 from agent.summary import Summary
 from agent.track import Survey, untangling
+from agent.vehicle import vehicle_now
 
 logger = logging.getLogger(__name__)
 CONNECT_S: Final = 10.0  # how long a replay that publishes waits for its broker
@@ -136,13 +137,15 @@ def prepare(settings: Settings, channel: Channel, control: Control | None = None
     options = ReplayOptions(sources=(), out=out, publish=settings.mqtt.host is not None)
     room = Room(settings.record, running=out)
     device = DeviceState(cameras, governor, not_kept=lambda: room.not_kept)
-    locators = LiveLocators({one.name: one.place or settings.place for one in settings.cameras})
+    places = {one.name: one.place or settings.place for one in settings.cameras}
+    locators = LiveLocators(places, links=None if control is None else control.links)
     stream = _Stream(
         refs=refs,
         frames=lambda *, idle: locators.over(cameras.frames(idle=idle)),
         located=locators.locators,
         device=device,
         room=room,
+        vehicle=partial(vehicle_now, locators.vehicle) if locators.vehicle else lambda: None,
     )
 
     def mission(vitals: Vitals) -> Summary:
@@ -251,6 +254,7 @@ class _Stream:
     length: int | None = None  # frames to expect, where that is known
     device: DeviceState | None = None  # of a live run
     room: Room | None = None  # likewise
+    vehicle: Callable[[], Mapping[str, Any] | None] = lambda: None  # for `telemetry`
     replayed: FlightHeader | None = None  # of the record, where one is replayed and nothing else
 
 
@@ -295,6 +299,7 @@ class _Run:
                 serving=self.inference,
                 evidence=self._sends_evidence(options),
                 device=stream.device,
+                vehicle=stream.vehicle,
             )
             advance = stack.enter_context(progress.bar("frames", stream.length, shown=show_progress))
             pipeline = self._pipeline(

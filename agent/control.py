@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from agent.capture.cameras import Cameras
+from agent.capture.telemetry.links import MavlinkLinks
 from agent.contract.arrays import UInt8
 from agent.deliver import Channel, Snapshot
 from agent.deliver.commands import CommandError, Handler, NoArgs, Resync, Review, SetSetting, StartMission, TakeSnapshot
@@ -31,10 +32,12 @@ class Control:
     Args:
         channel: the way out.
         reload: builds a mission from the settings as they are and lets it take over; see `Service.reload`.
+        links: of the device to its vehicle; missions share them.
     """
 
-    def __init__(self, channel: Channel, reload: Callable[[], None]) -> None:
+    def __init__(self, channel: Channel, reload: Callable[[], None], links: MavlinkLinks) -> None:
         self._channel = channel
+        self.links = links
         self._reload = reload
         self._cameras: Cameras | None = None
         self._record: Path | None = None
@@ -58,6 +61,30 @@ class Control:
         """Note that it is over; another may have begun."""
         if self._record == record:
             self._cameras = self._record = None
+
+    def armed(self) -> None:
+        """Begin a mission, unless one goes on.
+
+        Raises:
+            CrackscoutError: it cannot begin; it will with the next attempt that succeeds, until `disarmed`.
+        """
+        self._wanted = True
+        if self._cameras is None:
+            self._reload()
+
+    def disarmed(self) -> bool:
+        """End the mission that goes on, in order; return whether none does any more. To be called until then.
+
+        Raises:
+            CrackscoutError: a mission that has not begun yet cannot be taken back.
+        """
+        self._wanted = False
+        cameras = self._cameras
+        if cameras is None:
+            self._reload()  # one may be about to begin
+            return True
+        cameras.leave()
+        return False
 
     def handlers(self) -> dict[str, Handler]:
         """Return what is done for each command."""

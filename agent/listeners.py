@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
@@ -22,6 +24,7 @@ from agent.report import ReportWriter
 FLUSH_S: Final = 30.0  # how long the end of a replay waits for the broker
 FLUSH_LIVE_S: Final = 10.0  # the same of a live run: less than systemd's watchdog and its patience with a stop
 STATE_EVERY_S: Final = 5.0  # counts in `state` are at most this old in a live run
+TELEMETRY_EVERY_S: Final = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +103,7 @@ class Publishing:
         serving: what infers; `state` says `degraded` while it is not what was asked for.
         evidence: whether a picture goes with each crack.
         device: how cameras, heat and power do, in a live run: then it calls it.
+        vehicle: what `Reporter.telemetry` is told, None while there is nothing to tell; of a live run.
     """
 
     def __init__(
@@ -112,6 +116,7 @@ class Publishing:
         serving: Infers | None = None,
         evidence: bool = False,
         device: DeviceState | None = None,
+        vehicle: Callable[[], Mapping[str, Any] | None] = lambda: None,
     ) -> None:
         self._publisher = publisher
         self._recorder = recorder
@@ -120,6 +125,8 @@ class Publishing:
         self._serving = serving
         self._evidence = evidence
         self._device = device
+        self._vehicle = vehicle
+        self._vehicle_at = -math.inf
         self._told: object = None
         self._live = header.mode == "live"
         self._state_at = time.monotonic()
@@ -178,6 +185,16 @@ class Publishing:
         if self._gist() != self._told or time.monotonic() - self._state_at >= STATE_EVERY_S:
             self._state_at = time.monotonic()
             self._publisher.publish(self._state("running"))
+        self._renew_telemetry()
+
+    def _renew_telemetry(self) -> None:
+        """Tell where the vehicle is, once a second at most; without a broker it would be old when it is heard."""
+        if time.monotonic() - self._vehicle_at < TELEMETRY_EVERY_S:
+            return
+        self._vehicle_at = time.monotonic()
+        told = self._vehicle()
+        if told is not None and self._publisher.status.connected:
+            self._publisher.publish(self._reporter.telemetry(told))
 
     def _gist(self) -> object:
         """What `state` is told of at once when it changes."""

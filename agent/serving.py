@@ -10,6 +10,7 @@ from pathlib import Path
 
 from agent import app, logs, settings
 from agent.about import version
+from agent.capture.telemetry.links import MavlinkLinks
 from agent.contract.reports import StateReport
 from agent.control import Control
 from agent.deliver import Channel, clock_stamp
@@ -22,6 +23,7 @@ from agent.health.settings import MetricsSettings
 from agent.health.vitals import Vitals
 from agent.redact import without_passwords
 from agent.service import Mission, Service
+from agent.vehicle import ArmingWatch, mavlink_urls, take_vehicle
 
 logger = logging.getLogger(__name__)
 
@@ -41,18 +43,23 @@ def serve(config: Path, environment: Mapping[str, str]) -> None:
         try:
             wanted = settings.load(config, environment=environment, overrides=control.overrides)
             wanted = wanted.model_copy(update={"mission": control.detailed(wanted.mission)})
+            arming = take_vehicle(wanted, links) if wanted.mission.start == "arming" else None
             goes = control.wants_mission(wanted.mission)
             mission = app.prepare(wanted, channel, control) if goes else partial(_only_listen, channel, wanted)
         except CrackscoutError:
             if not metrics.answering:  # in safe mode somebody may be looking: what is fine by itself is used
                 metrics.move(settings.load_usable(config, environment=environment).metrics)
             raise
+        links.keep(mavlink_urls(wanted))
+        watch.follow(arming)
         metrics.move(wanted.metrics)
         logs.set_up(wanted.logging)
         return mission
 
     channel = Channel(environment)
-    control = Control(channel, reload=lambda: service.reload())  # noqa: PLW0108 - there is none yet
+    links = MavlinkLinks()
+    control = Control(channel, reload=lambda: service.reload(), links=links)  # noqa: PLW0108 - there is none yet
+    watch = ArmingWatch(control)
     desk = CommandDesk(control.handlers(), channel, needs_ts=lambda: channel.needs_ts)
     channel.listen(desk.receive)
 
@@ -67,10 +74,14 @@ def serve(config: Path, environment: Mapping[str, str]) -> None:
             logger.warning("safe mode is not told over MQTT: %s", exc)
 
     service = Service(prepare, vitals=vitals, notify=notify, on_safe_mode=tell_safe_mode)
-    metrics = _Metrics(ServiceCollector(vitals, problem=lambda: service.problem, version=version()))
+    metrics = _Metrics(
+        ServiceCollector(vitals, problem=lambda: service.problem, version=version(), link_faults=links.faults)
+    )
     try:
         service.run()
     finally:
+        watch.close()
+        links.close()
         metrics.end()
         desk.close()
         channel.close()

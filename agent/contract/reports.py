@@ -218,6 +218,7 @@ class TelemetryReport(Stamped):
     alt_m: float | None = None
     heading_deg: float | None = None
     chainage_m: float | None = None
+    standoff_m: Positive | None = Field(default=None, description="From the camera to the surface, as measured.")
     armed: bool | None = None
 
 

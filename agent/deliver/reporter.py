@@ -24,6 +24,7 @@ from agent.contract.reports import (
     InfoReport,
     MissionReport,
     StateReport,
+    TelemetryReport,
 )
 
 TIME_SYNCHRONISED: Final = Path("/run/systemd/timesync/synchronized")
@@ -212,6 +213,10 @@ class Reporter:
             alarms=alarms,
             **{"runtime": self._runtime, "variant": self._variant, **(vitals or {})},
         )
+
+    def telemetry(self, fields: Mapping[str, Any]) -> TelemetryReport:
+        """Report where the vehicle is now: fields of `TelemetryReport`."""
+        return TelemetryReport(**self._stamped(self._now()), **fields)
 
     def _now(self) -> Stamp:
         return self._clock() if self._mode == "live" else self._latest

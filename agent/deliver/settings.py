@@ -43,8 +43,10 @@ class DeliverySettings(Section):
 class MissionSettings(Section):
     """A mission is one flight record. Its details are entered once and go with every mission until they change."""
 
-    start: Literal["boot", "command"] = Field(
-        default="boot", description="When the service begins a mission: as it starts, or on `cmd/start_mission`."
+    start: Literal["boot", "command", "arming"] = Field(
+        default="boot",
+        description="When the service begins a mission: as it starts, on `cmd/start_mission`, or when the vehicle is "
+        "armed (place.telemetry.mavlink; disarmed, it ends).",
     )
     structure: str | None = Field(
         default=None, min_length=1, max_length=200, description="What is inspected, as its owner names it."

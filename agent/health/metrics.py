@@ -62,6 +62,7 @@ class ServiceCollector(Collector):
         problem: why nothing is captured, or None: the service's.
         version: of the agent.
         synchronised: the file that exists once the clock was set.
+        link_faults: what of MAVLink links was lost or left out, by reason.
     """
 
     def __init__(
@@ -71,7 +72,9 @@ class ServiceCollector(Collector):
         problem: Callable[[], str | None],
         version: str,
         synchronised: Path = TIME_SYNCHRONISED,
+        link_faults: Callable[[], Counter[str]] = Counter,
     ) -> None:
+        self._link_faults = link_faults
         self._vitals = vitals
         self._problem = problem
         self._version = version
@@ -102,6 +105,7 @@ class ServiceCollector(Collector):
         yield GaugeMetricFamily("outbox_oldest_seconds", "Age of the oldest of them; 0: none.", value=status.oldest_s)
         yield _counter("outbox_dropped", "Reports given up, by class.", "class", totals.dropped, ())
         yield _counter("publish_reason", "Answers of the broker, by MQTT reason.", "code", totals.reasons, ("Success",))
+        yield _counter("mavlink_faults", "What MAVLink links lost or left out.", "reason", self._link_faults(), ())
         synced = float(self._synchronised.exists())
         yield GaugeMetricFamily("clock_synced", "1 once the clock was set since boot.", value=synced)
         yield GaugeMetricFamily("safe_mode", "1 while nothing is captured.", value=float(self._problem() is not None))

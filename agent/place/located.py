@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from agent.capture.source import Source
 from agent.capture.telemetry import Track, open_telemetry
+from agent.capture.telemetry.links import MavlinkLinks
 from agent.capture.telemetry.mavlink import MavlinkLive
 from agent.contract.flight import SourceRef
 from agent.contract.frame import Frame, SkippedFrame
@@ -97,14 +99,18 @@ class LiveLocators:
 
     Args:
         cameras: settings by the camera's name.
+        links: of a service, which closes them; None: opened and closed here.
 
     Raises:
         ConfigError: a calibration, camera or link that cannot be used.
     """
 
-    def __init__(self, cameras: Mapping[str, PlaceSettings]) -> None:
-        self._links: dict[str, MavlinkLive] = {}
+    def __init__(self, cameras: Mapping[str, PlaceSettings], *, links: MavlinkLinks | None = None) -> None:
+        self._links = MavlinkLinks() if links is None else links
+        self._own = links is None
         self._locators = {name: self._locator(place) for name, place in cameras.items()}
+        urls = [place.telemetry.mavlink for place in cameras.values() if place.telemetry.mavlink is not None]
+        self.vehicle: MavlinkLive | None = self._links.take(urls[0]) if urls else None  # that carries the cameras
 
     @property
     def locators(self) -> list[Locator]:
@@ -118,14 +124,13 @@ class LiveLocators:
             yield locator(frame) if locator is not None and isinstance(frame, Frame) else frame
 
     def close(self) -> None:
-        """Leave the links."""
-        for link in self._links.values():
-            link.close()
+        """Leave the links that were opened here."""
+        if self._own:
+            self._links.close()
 
     def _locator(self, place: PlaceSettings) -> Locator:
-        url = place.telemetry.mavlink
-        if url is None:
+        telemetry = place.telemetry
+        if telemetry.mavlink is None:
             return Locator(place)
-        if url not in self._links:  # cameras of one carrier share its link
-            self._links[url] = MavlinkLive(url, max_gap_s=place.telemetry.max_gap_s)
-        return Locator(place, live=self._links[url].track)
+        link = self._links.take(telemetry.mavlink)  # cameras of one carrier share it
+        return Locator(place, live=partial(link.track, max_gap_s=telemetry.max_gap_s))

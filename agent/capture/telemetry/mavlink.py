@@ -11,11 +11,14 @@ import os
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from agent.capture.telemetry.sample import Sample, checked
 from agent.capture.telemetry.track import Track
+from agent.capture.telemetry.vehicle import Vehicle
 from agent.contract.frame import ScaleMethod
 from agent.errors import ConfigError, InputError
 
@@ -60,53 +63,66 @@ class MavlinkLive:
 
     Args:
         url: as pymavlink has it: `udpin:0.0.0.0:14550`, `tcp:127.0.0.1:5760`, `/dev/ttyTHS1`.
-        max_gap_s: see `Track`.
 
     Raises:
         ConfigError: pymavlink is not installed, or the link cannot be opened.
     """
 
-    def __init__(self, url: str, *, max_gap_s: float = 2.0) -> None:
+    def __init__(self, url: str) -> None:
         connect = _pymavlink()
+        self._connect = partial(connect, url, dialect="ardupilotmega", autoreconnect=True)
         try:
-            self._link = connect(url, dialect="ardupilotmega", autoreconnect=True)
+            self._link = self._connect()
         except (OSError, ValueError, IndexError) as exc:
             raise ConfigError(f"{url}: the MAVLink link cannot be opened ({exc})") from exc
-        self._max_gap_s = max_gap_s
         self._samples: deque[Sample] = deque()
         self.faults: Counter[str] = Counter()
+        self.vehicle = Vehicle(self.faults)
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="mavlink", daemon=True)
         self._thread.start()
 
-    def track(self) -> Track:
-        """Return what was heard in the last half minute; times are those of this computer's clock, UTC."""
+    def track(self, *, max_gap_s: float = 2.0) -> Track:
+        """Return what was heard in the last half minute; times are those of this computer's clock, UTC.
+
+        Args:
+            max_gap_s: see `Track`.
+        """
         with self._lock:
             heard = list(self._samples)
-        return Track.of(heard, max_gap_s=self._max_gap_s, faults=Counter(self.faults))
+        return Track.of(heard, max_gap_s=max_gap_s, faults=Counter(self.faults))
 
     def close(self) -> None:
         """Stop listening."""
         self._ending.set()
         self._thread.join(timeout=5)
-        self._link.close()
+        with suppress(OSError, AttributeError):  # it was lost before
+            self._link.close()
 
     def _listen(self) -> None:
         while not self._ending.is_set():
             try:
-                message = self._link.recv_match(type=list(MESSAGES), blocking=True, timeout=0.2)
-            except OSError:
+                message = self._link.recv_match(type=["HEARTBEAT", *MESSAGES], blocking=True, timeout=0.2)
+            except (OSError, ValueError, AttributeError, TypeError):  # the last three: its socket is gone
                 self.faults["the MAVLink link failed"] += 1
-                self._ending.wait(1.0)
+                self._reopen()
                 continue
             if message is None:
                 continue
+            self.vehicle.hear(message)
             for sample in _samples(iter([message]), self.faults):
                 with self._lock:
                     self._samples.append(sample)
                     while sample.time_ns - self._samples[0].time_ns > LIVE_SECONDS * 1e9:
                         self._samples.popleft()
+
+    def _reopen(self) -> None:
+        self._ending.wait(1.0)
+        with suppress(OSError, ValueError, AttributeError):
+            self._link.close()
+        with suppress(OSError):  # the next attempt to receive fails again, and is counted
+            self._link = self._connect()
 
 
 def _pymavlink() -> Callable[..., Any]:

@@ -83,7 +83,7 @@ def test_a_live_link_is_heard() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    live = MavlinkLive(f"udpin:127.0.0.1:{port}", max_gap_s=60)
+    live = MavlinkLive(f"udpin:127.0.0.1:{port}")
     try:
         link = ardupilotmega.MAVLink(None)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -93,7 +93,7 @@ def test_a_live_link_is_heard() -> None:
                 for message in messages(link, 1):
                     sender.sendto(message.pack(link), ("127.0.0.1", port))
                 time.sleep(0.05)
-                here = live.track().at(time.time_ns())
+                here = live.track(max_gap_s=60).at(time.time_ns())
         assert here is not None
         assert told(here.lat, here.distance_m) == (pytest.approx(52.50001), pytest.approx(4.51))
     finally:
