@@ -116,7 +116,24 @@ def run(settings: Settings) -> Summary:
         return mission(Vitals(notifier({})))
 
 
-def prepare(settings: Settings, channel: Channel, control: Control | None = None) -> Callable[[Vitals], Summary]:
+@dataclass(frozen=True)
+class Prepared:
+    """A live run whose parts are built and checked: call it to begin, or close it if it is never to."""
+
+    begin: Callable[[Vitals], Summary]
+    held: ExitStack
+
+    def __call__(self, vitals: Vitals) -> Summary:
+        """Watch the cameras until they end or the vitals are `ending`."""
+        with self.held:
+            return self.begin(vitals)
+
+    def close(self) -> None:
+        """Give back what is held: the network's memory on the GPU, tools, links. A second call does nothing."""
+        self.held.close()
+
+
+def prepare(settings: Settings, channel: Channel, control: Control | None = None) -> Prepared:
     """Build and check what a live run needs, and return what begins it; nothing that runs is touched.
 
     Args:
@@ -130,30 +147,33 @@ def prepare(settings: Settings, channel: Channel, control: Control | None = None
     if not settings.cameras:
         raise ConfigError("cameras: none; name at least one under `cameras:`")
     check_writable(settings.record.dir, "record.dir")
-    governor = open_governor(settings.heat)
-    cameras, refs = open_cameras(settings.cameras, settings.capture, pace=governor)
-    agent_run = _Run(settings, mode="live")
-    out = settings.record.dir / str(uuid.uuid4())
-    options = ReplayOptions(sources=(), out=out, publish=settings.mqtt.host is not None)
-    room = Room(settings.record, running=out)
-    device = DeviceState(cameras, governor, not_kept=lambda: room.not_kept)
-    places = {one.name: one.place or settings.place for one in settings.cameras}
-    locators = LiveLocators(places, links=None if control is None else control.links)
-    stream = _Stream(
-        refs=refs,
-        frames=lambda *, idle: locators.over(cameras.frames(idle=idle)),
-        located=locators.locators,
-        device=device,
-        room=room,
-        vehicle=partial(vehicle_now, locators.vehicle) if locators.vehicle else lambda: None,
-    )
+    with ExitStack() as stack:
+        governor = stack.enter_context(closing(open_governor(settings.heat)))
+        cameras, refs = open_cameras(settings.cameras, settings.capture, pace=governor)
+        agent_run = _Run(settings, mode="live")
+        stack.callback(agent_run.inference.close)
+        out = settings.record.dir / str(uuid.uuid4())
+        options = ReplayOptions(sources=(), out=out, publish=settings.mqtt.host is not None)
+        room = Room(settings.record, running=out)
+        device = DeviceState(cameras, governor, not_kept=lambda: room.not_kept)
+        places = {one.name: one.place or settings.place for one in settings.cameras}
+        locators = stack.enter_context(closing(LiveLocators(places, links=None if control is None else control.links)))
+        stream = _Stream(
+            refs=refs,
+            frames=lambda *, idle: locators.over(cameras.frames(idle=idle)),
+            located=locators.locators,
+            device=device,
+            room=room,
+            vehicle=partial(vehicle_now, locators.vehicle) if locators.vehicle else lambda: None,
+        )
+        held = stack.pop_all()
 
-    def mission(vitals: Vitals) -> Summary:
+    def begin(vitals: Vitals) -> Summary:
         vitals.device = device
-        with closing(governor), closing(locators), room, cameras, _under(control, cameras, out):
+        with room, cameras, _under(control, cameras, out):
             return agent_run.over(stream, options, show_progress=False, vitals=vitals, channel=channel)
 
-    return mission
+    return Prepared(begin, held)
 
 
 def demo(

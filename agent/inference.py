@@ -106,7 +106,9 @@ class Inference:
             return found
 
     def close(self) -> None:
-        """End the preparation and give everything back."""
+        """End the preparation, if a frame began it, and give everything back; a second call does nothing."""
+        if self._closed:
+            return
         self._closed = True
         if self._better and self._thread:
             self._better.stop()

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import FrameType
-from typing import Final, TypeAlias
+from typing import Final, Protocol
 
 from agent.errors import CrackscoutError
 from agent.health.notify import Notifier
@@ -27,9 +27,20 @@ RETRY_S: Final = 30.0
 logger = logging.getLogger(__name__)
 
 
-# A live run whose parts are built and checked. Called, it watches the cameras until there is nothing more to see or the
-# vitals are `ending`, and leaves a closed record; raises a CrackscoutError if it cannot go on.
-Mission: TypeAlias = Callable[[Vitals], object]
+class Mission(Protocol):
+    """A live run whose parts are built and checked."""
+
+    def __call__(self, vitals: Vitals, /) -> object:
+        """Watch the cameras until there is nothing more to see or the vitals are `ending`; leave a closed record.
+
+        Raises:
+            CrackscoutError: it cannot go on.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what is held by a mission that will never begin."""
+        ...
 
 
 class Service:
@@ -73,7 +84,7 @@ class Service:
         with self._preparing:
             self._notify("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
             try:
-                self._next = self._prepare()
+                self._take(self._prepare())
                 self._refusal = None
                 self._vitals.end()
             except CrackscoutError as exc:
@@ -94,6 +105,10 @@ class Service:
             self._notify("READY=1", f"STATUS={self._state}")
             while not self._stopping:
                 self._once()
+            if self._preparing.acquire(blocking=False):  # what a reload builds meanwhile ends with the process
+                with ExitStack() as held:
+                    held.callback(self._preparing.release)
+                    self._take(None)
             logger.info("told to stop")
         self._notify("STOPPING=1", "STATUS=stopping")
 
@@ -101,17 +116,17 @@ class Service:
         """Build the first mission, or go into safe mode; never raises what a person can mend."""
         try:
             with self._preparing:
-                self._next = self._prepare()
+                self._take(self._prepare())
         except CrackscoutError as exc:
             self._in_safe_mode(exc)
             self._on_safe_mode(str(exc))
 
     def _once(self) -> None:
         with self._preparing:
-            mission, self._next = self._next, None
             self._vitals.begin()
             if self._stopping:  # between the question above and this
                 return
+            mission, self._next = self._next, None
         if mission is None:
             self._vitals.wait(self._retry_s)
             if self.problem is not None and not self._vitals.ending:
@@ -131,6 +146,12 @@ class Service:
                 logger.info("every source has come to its end; waiting for a reload")
                 self._idle = True
                 self._notify(f"STATUS={self._state}")
+
+    def _take(self, mission: Mission | None) -> None:
+        """Let a mission be the next; one that was to be it and never began gives back what it holds."""
+        superseded, self._next = self._next, mission
+        if superseded is not None:
+            superseded.close()
 
     def _in_safe_mode(self, exc: CrackscoutError) -> None:
         if str(exc) != self.problem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent import app, logs, settings
@@ -45,7 +45,7 @@ def serve(config: Path, environment: Mapping[str, str]) -> None:
             wanted = wanted.model_copy(update={"mission": control.detailed(wanted.mission)})
             arming = take_vehicle(wanted, links) if wanted.mission.start == "arming" else None
             goes = control.wants_mission(wanted.mission)
-            mission = app.prepare(wanted, channel, control) if goes else partial(_only_listen, channel, wanted)
+            mission = app.prepare(wanted, channel, control) if goes else _OnlyListen(channel, wanted)
         except CrackscoutError:
             if not metrics.answering:  # in safe mode somebody may be looking: what is fine by itself is used
                 metrics.move(settings.load_usable(config, environment=environment).metrics)
@@ -87,9 +87,18 @@ def serve(config: Path, environment: Mapping[str, str]) -> None:
         channel.close()
 
 
-def _only_listen(channel: Channel, wanted: settings.Settings, _vitals: Vitals) -> None:
+@dataclass(frozen=True)
+class _OnlyListen:
     """Hear commands, and deliver what waits, without a mission: `cmd/start_mission` begins one."""
-    channel.use(wanted)
+
+    channel: Channel
+    wanted: settings.Settings
+
+    def __call__(self, _vitals: Vitals, /) -> None:
+        self.channel.use(self.wanted)
+
+    def close(self) -> None:
+        """Do nothing: it holds nothing."""
 
 
 def _in_safe_mode(device: str, problem: str) -> StateReport:

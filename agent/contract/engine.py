@@ -74,6 +74,20 @@ class EngineKey(Strict):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+class EngineGolden(Strict):
+    """How a bundle on these engines answered its golden tiles, when they were loaded last on this device.
+
+    Against torch's answers. Of a faulty engine too, whose figures may lie outside every range.
+    """
+
+    bundle: str = Field(description="Name and the first digits of its sha256: a network may be in several bundles.")
+    passed: bool = Field(description="Within what the certificate's limits allow the variant.")
+    tiles: int = Field(ge=1)
+    max_difference: int = Field(description="Levels of 255.")
+    flipped_share: float = Field(description="Of the pixels, that change sides of the threshold.")
+    max_gate_difference: float | None = Field(description="Of the probability; None without a gate, or if no number.")
+
+
 class EngineRecord(Strict):
     """`<key>.json`, beside `<key>.engine`: metadata in front of the plan would keep other tools from reading it."""
 
@@ -81,3 +95,4 @@ class EngineRecord(Strict):
     plan_sha256: Sha256 = Field(description="A plan is executable code: checked before it is given to TensorRT.")
     plan_bytes: int = Field(ge=1)
     build_seconds: float = Field(ge=0)
+    golden: EngineGolden | None = Field(default=None, description="None until the engine was loaded once.")

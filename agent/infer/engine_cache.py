@@ -19,7 +19,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from agent.contract.engine import ENGINE_SUFFIX, RECORD_SUFFIX, EngineKey, EngineRecord
+from agent.contract.engine import ENGINE_SUFFIX, RECORD_SUFFIX, EngineGolden, EngineKey, EngineRecord
 from agent.errors import EngineError
 
 QUARANTINE: Final = "quarantine"
@@ -52,13 +52,11 @@ class EngineCache:
             EngineError: there is none, or it is not what its record says.
         """
         path = self.path(key)
+        record = self.record(key)
         try:
-            record = EngineRecord.model_validate_json(self.record_path(key).read_bytes())
             plan = path.read_bytes()
         except OSError as exc:
             raise EngineError(f"{exc.filename}: no such engine ({exc.strerror})") from exc
-        except ValidationError as exc:
-            raise EngineError(f"{self.record_path(key)}: not an engine's record ({exc.error_count()} faults)") from exc
         if record.key != key:
             differing = sorted(
                 name for name in EngineKey.model_fields if getattr(record.key, name) != getattr(key, name)
@@ -71,6 +69,31 @@ class EngineCache:
                 f"of {record.plan_bytes}"
             )
         return plan
+
+    def record(self, key: EngineKey) -> EngineRecord:
+        """Return what is written beside the plan; `read` says whether the plan fits it.
+
+        Raises:
+            EngineError: there is none, or it is no record.
+        """
+        path = self.record_path(key)
+        try:
+            return EngineRecord.model_validate_json(path.read_bytes())
+        except OSError as exc:
+            raise EngineError(f"{path}: no such engine ({exc.strerror})") from exc
+        except ValidationError as exc:
+            raise EngineError(f"{path}: not an engine's record ({exc.error_count()} faults)") from exc
+
+    def note(self, key: EngineKey, golden: EngineGolden) -> None:
+        """Write into the record how the golden tiles were answered; nothing is written where it says so already.
+
+        Raises:
+            EngineError: there is no record, another process writes this key, or the folder cannot be written.
+        """
+        if self.record(key).golden == golden:
+            return
+        with self.lock(key, timeout_s=0):
+            self._write_record(self.record(key).model_copy(update={"golden": golden}))
 
     def write(self, key: EngineKey, plan: bytes, *, build_seconds: float) -> None:
         """Keep a plan, whole or not at all. The caller holds the key's lock.
@@ -86,7 +109,7 @@ class EngineCache:
         )
         # the plan first: a record without a plan says that something is missing, a plan without a record is not loaded
         self.write_file(self.path(key), plan)
-        self.write_file(self.record_path(key), (record.model_dump_json(by_alias=True, indent=2) + "\n").encode())
+        self._write_record(record)
 
     def write_file(self, path: Path, content: bytes) -> None:
         """Put a file into the cache by an atomic rename.
@@ -166,6 +189,10 @@ class EngineCache:
                 time.sleep(LOCK_POLL_S)
             self._sweep(key)
             yield
+
+    def _write_record(self, record: EngineRecord) -> None:
+        text = record.model_dump_json(by_alias=True, indent=2) + "\n"
+        self.write_file(self.record_path(record.key), text.encode())
 
     def _sweep(self, key: EngineKey) -> None:
         """Remove what a killed build of this key left: nobody else writes it while we hold the lock."""

@@ -55,7 +55,8 @@ class GoldenAnswers:
                 f"{self.flipped_share:.3%} of the golden pixels change sides of the threshold, "
                 f"at most {limits.golden_flipped:.3%} may"
             )
-        if (self.max_gate_difference or 0) > limits.golden_gate:
+        gate = self.max_gate_difference
+        if gate is not None and not gate <= limits.golden_gate:  # what is no number is refused too
             return f"the gate is off by {self.max_gate_difference:.1e}, at most {limits.golden_gate:g} is allowed"
         return None
 
@@ -123,7 +124,7 @@ def compare_golden(bundle: Bundle, backend: Backend) -> GoldenAnswers:
         max_difference=max(int(difference.max()) for difference in differences),
         differing_share=float(np.mean([np.count_nonzero(difference) / difference.size for difference in differences])),
         flipped_share=float(np.mean(flipped)),
-        max_gate_difference=max(gate_differences, default=None),
+        max_gate_difference=float(np.max(gate_differences)) if gate_differences else None,
     )
 
 

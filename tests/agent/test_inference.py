@@ -5,6 +5,7 @@ The build is the real process; TensorRT and the GPU are second implementations, 
 
 from __future__ import annotations
 
+import ctypes
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +17,12 @@ import cv2
 import numpy as np
 import pytest
 
+from agent import app
 from agent.choose import NO_ENGINE, open_inference
 from agent.contract.bundle import Bundle
 from agent.contract.frame import Frame
 from agent.contract.reports import StateReport
-from agent.deliver import Publisher
+from agent.deliver import Channel, Publisher
 from agent.deliver.publisher import DeliveryStatus, Report
 from agent.errors import EngineError
 from agent.infer.onnx_runtime import OnnxRuntime
@@ -201,6 +203,46 @@ def test_the_end_of_a_run_ends_the_build(tiny_bundle: Bundle, tmp_path: Path, mo
     inference.close()
     assert inference._thread is not None
     assert not inference._thread.is_alive()
+
+
+def bytes_held() -> int:
+    """Return how much of the GPU's memory is taken."""
+    return ctypes.c_longlong.in_dll(ctypes.CDLL("libcuda.so.1"), "cuBytesHeld").value
+
+
+def test_what_was_prepared_and_never_saw_a_frame_gives_the_gpu_back(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    wanted = settings(tmp_path / "engines")
+    first = open_inference(wanted, tiny_bundle, mode="live")
+    wait(lambda: detected(first))
+    first.close()
+    before = bytes_held()
+    inference = open_inference(wanted, tiny_bundle, mode="live")
+    assert bytes_held() > before
+    inference.close()
+    assert bytes_held() == before
+    inference.close()  # a second call does nothing
+
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "0.png"), wall(0))
+    device = Settings.model_validate(
+        {
+            **wanted.model_dump(),
+            "bundle": str(tiny_bundle.folder),
+            "cameras": [{"name": "crown", "source": str(tmp_path / "photos")}],
+            "record": {"dir": tmp_path / "flights"},
+        }
+    )
+    mission = app.prepare(device, Channel({}))
+    assert bytes_held() > before
+    mission.close()
+    assert bytes_held() == before
+
+
+def test_a_build_that_no_frame_began_is_not_waited_for(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    inference = open_inference(settings(tmp_path), tiny_bundle, mode="live")
+    assert inference.degraded == NO_ENGINE
+    inference.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 class TestReplay:

@@ -32,6 +32,23 @@ def build_driver(folder: Path) -> Path:
     return library
 
 
+def build_rest(module: Path, library: Path) -> Path:
+    """Compile, beside the driver, the functions that a compiled module wants of one and this one lacks; each refuses.
+
+    A module is only loaded if the driver has every function that it names, called or not.
+    """
+    lacking = sorted(_symbols(module, "--undefined-only") - _symbols(library, "--defined-only"))
+    source, rest = library.with_name("rest.c"), library.with_name("librest.so")
+    source.write_text("".join(f"int {name}(void) {{ return 801; }}\n" for name in lacking))  # CUDA_ERROR_NOT_SUPPORTED
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(rest), str(source)], check=True, capture_output=True)
+    return rest
+
+
+def _symbols(library: Path, which: str) -> set[str]:
+    done = subprocess.run(["nm", "-D", which, str(library)], check=True, capture_output=True, text=True)
+    return {name for line in done.stdout.splitlines() if (name := line.split()[-1]).startswith("cu")}
+
+
 def nvidia_environment(library: Path | None = None, *, tensorrt: bool = True) -> dict[str, str]:
     """Return variables for a process that finds this driver and the second implementation of TensorRT's API."""
     return {

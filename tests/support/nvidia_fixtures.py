@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from agent.contract.bundle import Bundle
 from agent.infer.cuda.driver import CudaDriver, open_driver
 from agent.infer.engine_cache import EngineCache
 from agent.infer.tensorrt.opening import Engines
-from tests.support.cuda_on_cpu import HERE, build_driver, nvidia_environment
+from tests.support.cuda_on_cpu import HERE, build_driver, build_rest, nvidia_environment
 
 
 @pytest.fixture(scope="session")
@@ -40,9 +41,23 @@ def nvidia(cuda_library: Path, nvidia_variables: dict[str, str]) -> Iterator[Non
     sys.modules.pop("tensorrt", None)
 
 
-@pytest.fixture
-def driver(nvidia: None) -> Iterator[CudaDriver]:  # noqa: ARG001 - it is there by then
-    opened = open_driver()
+# pycuda has no wheels and is no part of CI: where it was built, it is held to the same tests
+DRIVERS = ["cuda.bindings", *(["pycuda"] if importlib.util.find_spec("pycuda") else [])]
+
+
+@pytest.fixture(scope="session")
+def pycuda_rest(cuda_library: Path) -> Path:
+    """What pycuda wants of a driver besides."""
+    (package,) = importlib.util.find_spec("pycuda").submodule_search_locations
+    (module,) = Path(package).glob("_driver.*.so")
+    return build_rest(module, cuda_library)
+
+
+@pytest.fixture(params=DRIVERS)
+def driver(nvidia: None, request: pytest.FixtureRequest) -> Iterator[CudaDriver]:  # noqa: ARG001 - it is there by then
+    if request.param == "pycuda":
+        ctypes.CDLL(str(request.getfixturevalue("pycuda_rest")), ctypes.RTLD_GLOBAL)
+    opened = open_driver(request.param)
     yield opened
     opened.close()
 

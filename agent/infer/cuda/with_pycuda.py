@@ -1,12 +1,13 @@
-"""The driver through pycuda, where that is what the device has. Not yet run, neither on a GPU nor without one.
+"""The driver through pycuda, where that is what the device has. Not yet run on a GPU.
 
-The primary context is retained and pushed by hand, never by pycuda.autoinit.
+The primary context is retained by hand, never by pycuda.autoinit, and is on pycuda's stack only within a call.
 
 pycuda's streams, events and kernels are objects; they are kept here under the driver's handles.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from agent.contract.arrays import UInt8
 from agent.errors import InferenceError
 from agent.infer.cuda.driver import Extent, Pointer
-from agent.infer.cuda.probe import Gpu
+from agent.infer.cuda.probe import LIBRARY, Gpu
 
 NON_BLOCKING: Final = 1  # CU_STREAM_NON_BLOCKING: TensorRT's and our own streams must not wait for the default one
 NO_GRAPHS: Final = "pycuda has no CUDA graphs; set runtime.engine.cuda_graph: false, or install crackscout[cuda]"
@@ -38,9 +39,12 @@ class PycudaDriver:
         self._events: dict[int, Any] = {}
         self._kernels: dict[int, Any] = {}
         self._modules: list[Any] = []
-        with self._told():
+        self._library = ctypes.CDLL(LIBRARY)
+        try:
             cuda.init()
             self._context: Any = cuda.Device(0).retain_primary_context()  # shared with TensorRT and ONNX Runtime
+        except cuda.Error as exc:
+            raise InferenceError(f"CUDA: {exc}") from exc
         self.attach()
 
     @property
@@ -54,11 +58,12 @@ class PycudaDriver:
         return self._gpu
 
     def attach(self) -> None:
-        """See `CudaDriver.attach`; a thread that has it already keeps it, for pycuda's contexts are a stack."""
-        with self._told():
-            current = self._cuda.Context.get_current()
-            if current is None or current != self._context:
-                self._context.push()
+        """See `CudaDriver.attach`; TensorRT and ONNX Runtime then work in this context too.
+
+        Not by pycuda's own stack of contexts: it ends the whole process if a thread ends with one on it.
+        """
+        if code := self._library.cuCtxSetCurrent(ctypes.c_void_p(self._context.handle)):
+            raise InferenceError(f"CUDA: cuCtxSetCurrent gave {code}")
 
     def allocate(self, nbytes: int) -> Pointer:
         """See `CudaDriver.allocate`."""
@@ -164,13 +169,22 @@ class PycudaDriver:
             for kept in (self._events, self._streams, self._kernels, self._memory, self._pinned):
                 kept.clear()
             self._modules.clear()
-            self._context.pop()
-            self._context.detach()
+        try:
+            self._context.push()  # from a thread in which it is not current, pycuda would not give it back
+            self._context.detach()  # off pycuda's stack, but not off the driver's
+        except self._cuda.Error as exc:
+            raise InferenceError(f"CUDA: {exc}") from exc
+        self._library.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
         self._context = None
 
     @contextmanager
     def _told(self) -> Iterator[None]:
+        """Have pycuda's own idea of what is current for one call; each thread has a stack, empty between calls."""
         try:
-            yield
+            self._context.push()
+            try:
+                yield
+            finally:
+                self._cuda.Context.pop()
         except self._cuda.Error as exc:
             raise InferenceError(f"CUDA: {exc}") from exc

@@ -6,6 +6,7 @@ and are built again once; a second failure is an error, and the caller goes on w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from agent.contract.bundle import Bundle, Precision
-from agent.contract.engine import BuildOptions, EngineKey, Machine
+from agent.contract.engine import BuildOptions, EngineGolden, EngineKey, Machine
 from agent.errors import BundleError, EngineError
 from agent.infer.cuda.driver import open_driver
 from agent.infer.engine_cache import EngineCache
@@ -121,6 +122,18 @@ class Engines:
 
     def _compare(self, backend: TensorRt) -> None:
         answers = compare_golden(self.bundle, backend)
+        gate = answers.max_gate_difference
+        golden = EngineGolden(
+            bundle=answers.bundle,
+            passed=answers.passed,
+            tiles=answers.tiles,
+            max_difference=answers.max_difference,
+            flipped_share=round(answers.flipped_share, 7),
+            max_gate_difference=round(gate, 6) if gate is not None and math.isfinite(gate) else None,
+        )
+        for key in self.keys():
+            with suppress(EngineError):  # a read-only cache serves all the same
+                self.cache.note(key, golden)
         if answers.passed:
             return
         for key in self.keys():

@@ -40,10 +40,13 @@ Kernel wrapped(void (*kernel)(A...)) {
 std::map<std::string, Kernel> kernels = {
     {"cut_tiles", wrapped(cut_tiles)}, {"reduce_tiles", wrapped(reduce_tiles)}, {"stitch_maps", wrapped(stitch_maps)}};
 // bytes of each kernel's arguments, so that a captured launch can keep them
-std::map<std::string, int> argument_counts = {{"cut_tiles", 6}, {"reduce_tiles", 7}, {"stitch_maps", 5}};
+template <class... A>
+std::vector<size_t> sizes_of(void (*)(A...)) { return {sizeof(A)...}; }
+std::map<std::string, std::vector<size_t>> argument_sizes = {
+    {"cut_tiles", sizes_of(cut_tiles)}, {"reduce_tiles", sizes_of(reduce_tiles)}, {"stitch_maps", sizes_of(stitch_maps)}};
 
 thread_local Graph *capturing = nullptr;
-long long allocated = 0;
+thread_local std::vector<void *> contexts;  // of this thread; the last one is current
 std::map<void *, size_t> sizes;
 
 int setting(const char *name, int otherwise) {
@@ -59,6 +62,7 @@ int run(Work work) {
 
 extern "C" {
 long long cuBytesUp = 0, cuBytesDown = 0;  // what passed since the start
+long long cuBytesHeld = 0;                 // of the GPU's memory, now
 int cuInit(unsigned) { return setting("CPU_CUDA_INIT", 0); }
 int cuDriverGetVersion(int *version) { *version = setting("CPU_CUDA_VERSION", 12060); return 0; }
 int cuDeviceGetCount(int *count) { *count = setting("CPU_CUDA_DEVICES", 1); return 0; }
@@ -81,32 +85,43 @@ int cuGetExportTable(const void **table, const void *) { *table = nullptr; retur
 int cuDevicePrimaryCtxRetain(void **context, int) { *context = reinterpret_cast<void *>(1); return 0; }
 int cuDevicePrimaryCtxRelease_v2(int) { return 0; }
 int cuDevicePrimaryCtxRelease(int) { return 0; }
-int cuCtxSetCurrent(void *) { return 0; }
-int cuCtxPushCurrent_v2(void *) { return 0; }
-int cuCtxPopCurrent_v2(void **context) { if (context) *context = reinterpret_cast<void *>(1); return 0; }
+int cuCtxSetCurrent(void *context) {
+    if (!contexts.empty()) contexts.pop_back();
+    if (context) contexts.push_back(context);
+    return 0;
+}
+int cuCtxPushCurrent_v2(void *context) { contexts.push_back(context); return 0; }
+int cuCtxPopCurrent_v2(void **context) {
+    if (contexts.empty()) return 201;
+    if (context) *context = contexts.back();
+    contexts.pop_back();
+    return 0;
+}
 int cuCtxGetDevice(int *device) { *device = 0; return 0; }
 int cuCtxSynchronize() { return 0; }
 int cuMemAlloc_v2(unsigned long long *pointer, size_t size) {
-    if (allocated + static_cast<long long>(size) > (static_cast<long long>(setting("CPU_CUDA_MEMORY_MB", 4096)) << 20)) return 2;
+    if (contexts.empty()) return 201;  // the calling thread has no context
+    if (cuBytesHeld + static_cast<long long>(size) > (static_cast<long long>(setting("CPU_CUDA_MEMORY_MB", 4096)) << 20)) return 2;
     void *memory = std::malloc(size);
-    allocated += size;
+    cuBytesHeld += size;
     sizes[memory] = size;
     *pointer = reinterpret_cast<unsigned long long>(memory);
     return 0;
 }
 int cuMemFree_v2(unsigned long long pointer) {
     void *memory = reinterpret_cast<void *>(pointer);
-    allocated -= sizes[memory];
+    cuBytesHeld -= sizes[memory];
     sizes.erase(memory);
     std::free(memory);
     return 0;
 }
 int cuMemHostAlloc(void **memory, size_t size, unsigned) { *memory = std::malloc(size); return 0; }
 int cuMemFreeHost(void *memory) { std::free(memory); return 0; }
-int cuStreamCreate(void **stream, unsigned) { *stream = std::malloc(1); return 0; }
+int cuStreamCreate(void **stream, unsigned) { if (contexts.empty()) return 201; *stream = std::malloc(1); return 0; }
 int cuStreamDestroy_v2(void *stream) { std::free(stream); return 0; }
 int cuStreamSynchronize(void *) { return capturing ? 900 : 0; }
 int cuMemcpyHtoDAsync_v2(unsigned long long to, const void *from, size_t size, void *) {
+    if (contexts.empty()) return 201;
     if (setting("CPU_CUDA_LOST", 0)) return 719;  // as after a fault on the GPU, until the process ends
     cuBytesUp += size;
     return run([=] { std::memcpy(reinterpret_cast<void *>(to), from, size); });
@@ -132,7 +147,9 @@ int cuModuleLoadData(void **module, const void *image) {
     *module = std::malloc(1);
     return std::memcmp(image, "\177ELF", 4) ? 200 : 0;  // an invalid image
 }
+int cuModuleLoadDataEx(void **module, const void *image, unsigned, void *, void *) { return cuModuleLoadData(module, image); }
 int cuModuleUnload(void *module) { std::free(module); return 0; }
+int cuFuncSetBlockShape(void *, int x, int y, int z) { return x * y * z > 1024; }
 int cuModuleGetFunction(void **function, void *, const char *name) {
     auto found = kernels.find(name);
     if (found == kernels.end()) return 500;
@@ -140,11 +157,28 @@ int cuModuleGetFunction(void **function, void *, const char *name) {
     return 0;
 }
 int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                   unsigned, void *, void **arguments, void **) {
+                   unsigned, void *, void **arguments, void **extra) {
+    if (contexts.empty()) return 201;
     if (!gx || !gy || !gz || bx * by * bz > 1024 || gy > 65535 || gz > 65535) return 1;
     const std::string &name = *static_cast<std::string *>(function);
-    std::vector<std::uint64_t> values(argument_counts[name]);
-    for (size_t i = 0; i < values.size(); ++i) std::memcpy(&values[i], arguments[i], 8);
+    const std::vector<size_t> &bytes = argument_sizes[name];
+    std::vector<std::uint64_t> values(bytes.size());
+    if (arguments) {
+        for (size_t i = 0; i < values.size(); ++i) std::memcpy(&values[i], arguments[i], bytes[i]);
+    } else {  // CU_LAUNCH_PARAM_BUFFER_POINTER, _SIZE: all arguments in one buffer, each at a multiple of its size
+        const char *buffer = nullptr;
+        size_t given = 0, at = 0;
+        for (; *extra; extra += 2) {
+            if (*extra == reinterpret_cast<void *>(1)) buffer = static_cast<const char *>(extra[1]);
+            if (*extra == reinterpret_cast<void *>(2)) given = *static_cast<size_t *>(extra[1]);
+        }
+        for (size_t i = 0; i < values.size(); at += bytes[i++]) {
+            at = (at + bytes[i] - 1) / bytes[i] * bytes[i];
+            if (at + bytes[i] > given) return 1;
+            std::memcpy(&values[i], buffer + at, bytes[i]);
+        }
+        if (at != given) return 1;
+    }
     return run([=]() mutable {
         std::vector<void *> pointers;
         for (auto &value : values) pointers.push_back(&value);
