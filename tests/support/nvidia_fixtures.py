@@ -48,8 +48,10 @@ DRIVERS = ["cuda.bindings", *(["pycuda"] if importlib.util.find_spec("pycuda") e
 @pytest.fixture(scope="session")
 def pycuda_rest(cuda_library: Path) -> Path:
     """What pycuda wants of a driver besides."""
-    (package,) = importlib.util.find_spec("pycuda").submodule_search_locations
-    (module,) = Path(package).glob("_driver.*.so")
+    found = importlib.util.find_spec("pycuda")
+    assert found
+    assert found.origin
+    (module,) = Path(found.origin).parent.glob("_driver.*.so")
     return build_rest(module, cuda_library)
 
 
