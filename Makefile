@@ -12,6 +12,10 @@ BIN := $(VENV)/bin
 # what stands in for cameras in the tests: an RTSP server, GStreamer's test picture, a compiler for the V4L2 stand-in
 CAMERAS := gcc libc6-dev python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly
 
+# A process for each layer: the runtimes under test bring native libraries that do not belong beside torch.
+by_layer = $(BIN)/python -m pytest tests/train -m "$(1)" && $(BIN)/python -m pytest tests/export -m "$(1)" && \
+	$(BIN)/python -m pytest tests --ignore tests/train --ignore tests/export -m "$(1)"
+
 .PHONY: demo dev test test-agent test-reconnects test-slow check format lint types layers mutants test-gpu bench bench-flight test-faults soak device-bundle test-service clean help
 
 help: ## this list
@@ -25,7 +29,7 @@ dev: $(VENV)/.dev ## install what training, export and the checks need
 test: $(VENV)/.dev ## every test but the slow ones
 	.ci/system mosquitto $(CAMERAS) mosquitto-clients iproute2 openssl g++ binutils systemd
 	.ci/trt-bindings $(BIN)/python
-	$(BIN)/python -m pytest -m "not slow"
+	$(call by_layer,not slow)
 
 test-agent: $(VENV)/.agent-dev ## the device's tests, without torch: make test-agent PYTHON=python3.10 VENV=.venv-3.10
 	.ci/system mosquitto $(CAMERAS) mosquitto-clients iproute2 openssl g++ binutils
@@ -33,7 +37,7 @@ test-agent: $(VENV)/.agent-dev ## the device's tests, without torch: make test-a
 	$(BIN)/python -m pytest tests/agent -m "not slow"
 
 test-slow: $(VENV)/.dev ## the tests that train: minutes
-	$(BIN)/python -m pytest -m slow
+	$(call by_layer,slow)
 
 test-reconnects: $(VENV)/.dev ## a network camera lost 200 times: memory and file handles stay flat (4 minutes)
 	.ci/system $(CAMERAS)
