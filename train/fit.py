@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import lightning
@@ -170,6 +171,27 @@ class _EpochLog(Callback):
             writer.writerows([*earlier, {name: _rounded(value) for name, value in row.items()}])
 
 
+class _StopBetweenBatches(Callback):
+    """Ctrl-C ends a run before the next batch; a second one at once.
+
+    An exception out of nowhere, in the middle of a file or of torch's own work, could leave anything behind.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def ask(self, _number: int, _frame: FrameType | None) -> None:
+        """Take note of the signal."""
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+
+    def on_train_batch_start(self, *_: object) -> None:
+        """End the run if it was asked for."""
+        if self._asked:
+            raise KeyboardInterrupt
+
+
 def _rows(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
@@ -273,7 +295,9 @@ def _trainer(
 
 def _run(trainer: lightning.Trainer, task: CrackTask, crops: _Crops, checkpoint: Path | None) -> None:
     """Train, and turn lightning's own way of ending on Ctrl-C into the usual one."""
-    on_interrupt = signal.getsignal(signal.SIGINT)
+    on_interrupt, stop = signal.getsignal(signal.SIGINT), _StopBetweenBatches()
+    trainer.callbacks.append(stop)  # type: ignore[attr-defined]  # a list, whatever lightning types
+    signal.signal(signal.SIGINT, stop.ask)
     with warnings.catch_warnings():
         for known in (
             "does not have many workers",

@@ -19,6 +19,7 @@ import yaml
 from agent.errors import ConfigError, OutputError
 from tests.support.commands import ROOT, call, variables
 from tests.support.training import tiny_settings
+from train import fit as fit_module
 from train import settings as train_settings
 from train.checkpoint import load_checkpoint
 from train.data.crops import Batch
@@ -126,3 +127,13 @@ def test_each_epoch_shows_other_crops_and_the_same_ones_after_a_restart(photos: 
 
     assert torch.equal(first_batch(1), first_batch(1))
     assert not torch.equal(first_batch(0), first_batch(1))
+
+
+def test_a_first_interruption_waits_for_the_batch_and_a_second_does_not() -> None:
+    stop = fit_module._StopBetweenBatches()
+    stop.on_train_batch_start()
+    stop.ask(2, None)
+    with pytest.raises(KeyboardInterrupt):
+        stop.on_train_batch_start()
+    with pytest.raises(KeyboardInterrupt):
+        stop.ask(2, None)
