@@ -521,13 +521,13 @@ class Delivery:
             self._outbox.alarm(f"{self._broker} refuses {message.topic}: {reason}; it is tried again")
 
     def _received(self, topic: str | None, payload: bytes, *, retained: bool) -> None:
+        prefix = f"{self._topics.of('cmd')}/"
+        ignored = topic is None or retained or not topic.startswith(prefix)
         with self._changed:
             self._commands_waiting -= 1
-        prefix = f"{self._topics.of('cmd')}/"
-        if topic is None or retained or self._on_command is None or not topic.startswith(prefix):
-            self._counts["commands_ignored"] += 1
-            return
-        self._on_command(topic.removeprefix(prefix), payload)
+            self._counts["commands_ignored"] += ignored
+        if topic is not None and self._on_command is not None and not ignored:
+            self._on_command(topic.removeprefix(prefix), payload)
 
     def _look_after(self) -> None:
         """The watchdog, and what is due from time to time."""

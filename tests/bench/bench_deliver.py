@@ -114,7 +114,7 @@ def _reports(count: int, *, first: int = 0) -> list[CrackReport]:
 def main() -> None:
     """Print the figures; with --json as one object."""
     ratios, rates, bare_rates = [], [], []
-    with tempfile.TemporaryDirectory() as name, running(_broker(Path(name))) as broker:
+    with tempfile.TemporaryDirectory() as name, running(Broker(Path(name))) as broker:
         for turn in range(ROUNDS):
             reports = _reports(REPORTS)
             payloads = [report.model_dump_json(by_alias=True).encode() for report in reports]
@@ -137,10 +137,6 @@ def main() -> None:
         return
     for key, value in figures.items():
         sys.stdout.write(f"{key:26} {value}\n")
-
-
-def _broker(folder: Path) -> Broker:
-    return Broker(folder, lines=["max_queued_messages 0"])
 
 
 if __name__ == "__main__":

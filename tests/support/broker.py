@@ -60,6 +60,7 @@ class Broker:
             f"allow_anonymous {str(anonymous).lower()}",
             "user root",  # without effect unless the tests run as root; else it could not read its files
             "log_dest stderr",
+            "max_queued_messages 0",  # unlimited: what a slow reader of the tests loses would look like our loss
             *lines,
         ]
         (folder / "mosquitto.conf").write_text("\n".join(config) + "\n")

@@ -28,13 +28,12 @@ LONG = bool(os.environ.get("CRACKSCOUT_FAULTS_LONG"))
 AGENT_KILLS = 200 if LONG else 5
 BROKER_KILLS = 20 if LONG else 2
 OUTAGE_S = 30.0 if LONG else 8.0
-UNLIMITED = ("max_queued_messages 0",)
 QUICK = {"settle_s": 2, "backlog_per_s": 5000}
 
 
 @pytest.fixture
 def broker(tmp_path: Path, closing: ExitStack) -> Broker:
-    return closing.enter_context(running(Broker(tmp_path, lines=UNLIMITED)))
+    return closing.enter_context(running(Broker(tmp_path)))
 
 
 @pytest.fixture
@@ -146,7 +145,7 @@ def test_a_cable_is_pulled_in_a_network_of_its_own(tmp_path: Path, talk: Talk, c
     for words in (("addr", "add", f"{address}.2/24", "dev", f"{name}b"), ("link", "set", f"{name}b", "up")):
         assert ip("-n", name, *words)
     assert ip("-n", name, "link", "set", "lo", "up")
-    broker = closing.enter_context(running(Broker(tmp_path, lines=UNLIMITED, host=f"{address}.2", namespace=name)))
+    broker = closing.enter_context(running(Broker(tmp_path, host=f"{address}.2", namespace=name)))
     heard_file = tmp_path / "heard"
     with heard_file.open("wb") as out:  # it sits behind the cable, so it hears what the broker got, whatever we see
         listener = subprocess.Popen(
@@ -175,7 +174,7 @@ def test_a_cable_is_pulled_in_a_network_of_its_own(tmp_path: Path, talk: Talk, c
 
 
 def test_the_agent_is_there_before_the_broker(tmp_path: Path, listen: Listen, talk: Talk, closing: ExitStack) -> None:
-    broker = Broker(tmp_path, lines=UNLIMITED)
+    broker = Broker(tmp_path)
     talker = talk(broker.port, pictures=5)
     talker.start()
     talker.say_at_least(100)
@@ -189,7 +188,7 @@ def test_the_agent_is_there_before_the_broker(tmp_path: Path, listen: Listen, ta
 def test_the_broker_is_away_until_the_outbox_is_full(
     tmp_path: Path, listen: Listen, talk: Talk, closing: ExitStack
 ) -> None:
-    broker = Broker(tmp_path, lines=UNLIMITED)
+    broker = Broker(tmp_path)
     talker = talk(broker.port, pictures=5, pause_s=0.0, delivery={**QUICK, "max_mb": 2}, frames=400, flush_s=0)
     talker.start()
     assert talker.wait() == 1, "reports are left"
@@ -208,7 +207,7 @@ def test_the_disk_is_full(tmp_path: Path, listen: Listen, talk: Talk, closing: E
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", str(disk)], check=False).returncode:
         pytest.skip("no right to mount a small disk")
     closing.callback(lambda: subprocess.run(["umount", "-l", str(disk)], check=False))
-    broker = Broker(tmp_path, lines=UNLIMITED)
+    broker = Broker(tmp_path)
     delivery = {**QUICK, "ballast_mb": 2, "min_free_mb": 1}
     talker = talk(broker.port, pictures=5, pause_s=0.0, frames=800, flush_s=0, delivery=delivery)
     talker.start()
@@ -242,7 +241,7 @@ def test_the_database_is_broken_after_a_kill(
     how: str, tmp_path: Path, listen: Listen, talk: Talk, closing: ExitStack
 ) -> None:
     """All of it still stands in the journal beside it, and is told."""
-    broker = Broker(tmp_path, lines=UNLIMITED)
+    broker = Broker(tmp_path)
     talker = talk(broker.port)
     talker.start()
     talker.say_at_least(200)
@@ -259,7 +258,7 @@ def test_the_database_is_broken_after_an_orderly_end(
     how: str, tmp_path: Path, listen: Listen, talk: Talk, closing: ExitStack
 ) -> None:
     """There is no journal beside it: what its own bytes still hold is told, and that something may be missing."""
-    broker = Broker(tmp_path, lines=UNLIMITED)
+    broker = Broker(tmp_path)
     talker = talk(broker.port, frames=40, flush_s=0)
     talker.start()
     assert talker.wait() == 1, "all is left"
@@ -282,7 +281,7 @@ def test_a_message_that_the_broker_cannot_bear_holds_up_nobody(
     protocol: str, tmp_path: Path, listen: Listen, talk: Talk, closing: ExitStack
 ) -> None:
     """Under 3.1.1 the broker does not say what it takes, and ends the connection each time."""
-    broker = closing.enter_context(running(Broker(tmp_path, lines=[*UNLIMITED, "max_packet_size 3000"])))
+    broker = closing.enter_context(running(Broker(tmp_path, lines=["max_packet_size 3000"])))
     subscriber = listen(broker)
     long = {"every": 20, "bytes": 5000}
     talker = talk(broker.port, mqtt={"protocol": protocol}, frames=8, long=long, flush_s=120)
