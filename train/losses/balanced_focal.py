@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from train.losses.reduce import PixelLoss, max_over_ranks, over_ranks, pixels, require
+from train.losses.reduce import PixelLoss, cross_entropy_against, max_over_ranks, over_ranks, pixels, require
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,8 +53,9 @@ def balanced_focal(
     require(alpha >= 0, f"alpha={alpha} must be 0 or more")
     require(detach in _DETACH, f"detach={detach!r} is not one of {', '.join(_DETACH)}")
     batch = pixels(logits, target, ignore)
-    ce = batch.cross_entropy()
-    log_weight = gamma * (batch.against() - ce)  # gamma log(1 - p_t)
+    against = batch.against()
+    ce = cross_entropy_against(against)
+    log_weight = gamma * (against - ce)  # gamma log(1 - p_t)
     if batch.valid is not None:
         log_weight = log_weight.masked_fill(batch.valid == 0, -math.inf)
     if detach == "weight":

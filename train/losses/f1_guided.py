@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch.nn import functional as F
 
-from train.losses.reduce import PixelLoss, Reduction, max_over_ranks, over_ranks, pixels, reduced, require
+from train.losses.reduce import (
+    PixelLoss,
+    Reduction,
+    cross_entropy_against,
+    max_over_ranks,
+    over_ranks,
+    pixels,
+    reduced,
+    require,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,9 +97,12 @@ def focal(
     require(0 <= alpha <= 1, f"alpha={alpha} must lie in [0, 1]")
     require(gamma >= 0, f"gamma={gamma} must be 0 or more")
     batch = pixels(logits, target, ignore)
-    ce = batch.cross_entropy()
-    modulation = (gamma * (batch.against() - ce)).exp()  # (1 - p_t)^gamma; its gradient is finite at p_t = 1 too
-    return reduced((1 - alpha + (2 * alpha - 1) * batch.target) * modulation * ce, batch, reduction)
+    against = batch.against()
+    ce = cross_entropy_against(against)
+    # in place where autograd does not need the value: fresh memory costs more than the arithmetic
+    modulation = (against - ce).mul_(gamma).exp_()  # (1 - p_t)^gamma; its gradient is finite at p_t = 1 too
+    weight = (batch.target * (2 * alpha - 1)).add_(1 - alpha)
+    return reduced((modulation * ce).mul_(weight), batch, reduction)
 
 
 def f1(logits: Tensor, target: Tensor, ignore: Tensor | None = None) -> Tensor:
@@ -109,8 +121,9 @@ def f1(logits: Tensor, target: Tensor, ignore: Tensor | None = None) -> Tensor:
     """
     batch = pixels(logits, target, ignore)
     wrong = batch.against().sigmoid()
-    log_hit = F.logsigmoid(batch.logits).masked_fill(batch.target == 0, -math.inf)
-    peak = max_over_ranks(log_hit.amax()).nan_to_num(neginf=0.0)  # -inf where no pixel is a crack
+    log_hit = F.logsigmoid(batch.crack_logits())
+    log_hit = torch.cat([log_hit, log_hit.new_full((1,), -math.inf)])  # so that a batch without cracks has one too
+    peak = max_over_ranks(log_hit.amax()).nan_to_num(neginf=0.0)
     hits, errors = over_ranks((log_hit - peak).exp().sum(), batch.keep(wrong).sum())
     # hits are at least 1 with a crack pixel and 0 without, where 0.5 in their place makes it log(1 + FP)
     log_2tp = math.log(2) + peak + hits.clamp(min=0.5).log()

@@ -46,8 +46,11 @@ class Pixels:
 
     def cross_entropy(self) -> Tensor:
         """Return -(y log p + (1 - y) log(1 - p)) of each pixel, nats."""
-        # not binary_cross_entropy_with_logits: it forms x - logsigmoid(x), which is noise for background already learnt
-        return F.softplus(self.against(), threshold=40)
+        return cross_entropy_against(self.against())
+
+    def crack_logits(self) -> Tensor:
+        """Return the logits of the valid crack pixels, (P,); they are few, so what is costly is best done on them."""
+        return self.logits.flatten() if self.logits.is_meta else self.logits[self.target > 0]
 
     def by_class(self, per_pixel: Tensor) -> tuple[Tensor, Tensor]:
         """Return the sums over this rank's valid crack pixels and over its valid background pixels."""
@@ -80,6 +83,12 @@ def pixels(logits: Tensor, target: Tensor, ignore: Tensor | None = None) -> Pixe
         return Pixels(logits, target, None)
     ignore = ignore.bool()
     return Pixels(logits.masked_fill(ignore, 0), target.masked_fill(ignore, 0), (~ignore).to(logits.dtype))
+
+
+def cross_entropy_against(against: Tensor) -> Tensor:
+    """Return the cross-entropy of each pixel, nats, from `Pixels.against`, for losses that need both."""
+    # not binary_cross_entropy_with_logits: it forms x - logsigmoid(x), which is noise for background already learnt
+    return F.softplus(against, threshold=40)
 
 
 def over_ranks(*sums: Tensor) -> tuple[Tensor, ...]:
