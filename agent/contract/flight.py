@@ -4,6 +4,7 @@
 flight.json      FlightHeader, rewritten when the run ends     frames.jsonl   a FrameRow per frame
 cracks.jsonl     a CrackRow per sighting                       tracks.jsonl   a TrackRow per event of a crack
 coverage.json    what was inspected, and what was not          frames/        the pictures, as far as they were kept
+reviews.jsonl    a ReviewRow per word of a person; cracks.jsonl stays as it was
 ```
 Times come from the media, never from the clock, so that a replay of the same frames gives the same bytes.
 """
@@ -12,10 +13,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints, model_validator
+from typing_extensions import Self
 
 from agent.contract.frame import ScaleMethod, ScaleSource
-from agent.contract.reports import CrackEvent, Kind, Severity
+from agent.contract.reports import CrackEvent, Kind, Severity, Verdict
 from agent.contract.strict import Strict
 
 FLIGHT_FILE: Final = "flight.json"
@@ -23,6 +25,7 @@ FRAMES_FILE: Final = "frames.jsonl"
 CRACKS_FILE: Final = "cracks.jsonl"
 TRACKS_FILE: Final = "tracks.jsonl"
 COVERAGE_FILE: Final = "coverage.json"
+REVIEWS_FILE: Final = "reviews.jsonl"
 FRAMES_FOLDER: Final = "frames"
 
 Px = Annotated[float, Field(ge=0)]
@@ -159,6 +162,35 @@ class TrackRow(Strict):
     best_frame: Count
     length_px: Px = Field(description="Of all that was seen of it, every stretch once; px of the best frame.")
     length_mm: Px | None
+
+
+class ReviewRow(Strict):
+    """One line of `reviews.jsonl`: a verdict, a merge, a comment, or an undo of one of these.
+
+    `agent.record.reviews` writes and reads them.
+    """
+
+    id: str | None = Field(default=None, description="UUID; null in lines of before they had one, which nobody undoes.")
+    ts: Count = Field(description="Milliseconds since 1970, UTC, by the clock of the computer that wrote it.")
+    reviewer: str | None = Field(default=None, description="Who; what the sender says, which nothing proves.")
+    crack_id: str
+    verdict: Verdict | None = None
+    merge_into: str | None = Field(default=None, description="The crack that this one is part of.")
+    undo: str | None = Field(default=None, description="Id of the line that is taken back.")
+    note: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
+        default=None, description="Why; alone, a comment."
+    )
+    after: dict[str, Count] = Field(
+        default_factory=dict,
+        description="By the crack ids that it tells something new of: the revision in tracks.jsonl at that moment.",
+    )
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        said = [self.verdict, self.merge_into, self.undo]
+        if sum(one is not None for one in said) > 1 or (self.note is None and said == [None] * 3):
+            raise ValueError("a review is one of verdict, merge_into and undo, each with or without a note, or a note")
+        return self
 
 
 class CoverageArea(Strict):

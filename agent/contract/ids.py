@@ -38,5 +38,16 @@ def sighting_id(mission_id: str, camera: str, frame: int, number: int) -> str:
     return report_id(mission_id, camera, frame, crack_id(mission_id, camera, frame, number), 0)
 
 
+def review_report_id(mission_id: str, review: str, crack: str) -> str:
+    """Return the name of the report that tells a review of a crack.
+
+    Args:
+        mission_id: of the run.
+        review: the review's id.
+        crack: the crack's id: a merge is told of two.
+    """
+    return str(uuid.uuid5(_mission(mission_id), f"review|{review}|{crack}"))
+
+
 def _mission(mission_id: str) -> uuid.UUID:
     return uuid.uuid5(NAMESPACE, mission_id)

@@ -15,6 +15,7 @@ from agent.contract.frame import ScaleSource
 Severity = Literal["none", "low", "moderate", "high", "severe", "ungraded"]
 Kind = Literal["crack", "joint", "cable", "shadow", "stain", "print"]
 CrackEvent = Literal["new", "update", "merge", "split", "final", "retracted"]
+Verdict = Literal["confirmed", "rejected", "unsure"]
 Topic = Literal["connection", "info", "state", "mission", "crack", "coverage", "gap", "ack", "telemetry"]
 CommandName = Literal[
     "pause", "resume", "start_mission", "end_mission", "snapshot", "set", "reload", "resync", "review", "clear"
@@ -147,7 +148,13 @@ class CrackReport(Stamped):
     severity_reason: str | None = Field(default=None, description="Why it is ungraded although a standard was given.")
     gradable: bool
     not_gradable_reason: str | None
-    review: Literal["confirmed", "rejected", "unsure"] | None = None
+    review: Verdict | None = Field(default=None, description="What a person said of it last, and has not taken back.")
+    reviewer: str | None = Field(default=None, description="Who said so.")
+    review_note: str | None = Field(default=None, description="The newest note of a person on it.")
+    review_id: str | None = Field(
+        default=None,
+        description="Of the line in reviews.jsonl that this report tells; null: it tells what the agent saw.",
+    )
     confidence: Unit
     width_mm: Positive | None = Field(
         description="95th percentile along the centre line; of the mask alone, often too wide, where not gradable."

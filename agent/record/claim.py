@@ -5,7 +5,15 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from agent.contract.flight import COVERAGE_FILE, CRACKS_FILE, FLIGHT_FILE, FRAMES_FILE, TRACKS_FILE, FrameRow
+from agent.contract.flight import (
+    COVERAGE_FILE,
+    CRACKS_FILE,
+    FLIGHT_FILE,
+    FRAMES_FILE,
+    REVIEWS_FILE,
+    TRACKS_FILE,
+    FrameRow,
+)
 from agent.errors import InputError, OutputError
 from agent.record.layout import (
     OVERLAYS_FOLDER,
@@ -26,7 +34,8 @@ def claim(folder: Path, *, overwrite: bool) -> None:
 
     Args:
         folder: is made if it is not there.
-        overwrite: remove the files of the run that is there. Anything else stays.
+        overwrite: remove the files of the run that is there. Anything else stays, also what people said of its cracks:
+            the same run again has cracks of the same ids.
 
     Raises:
         OutputError: it is a file, cannot be written to, or holds a run (without `overwrite`) or something else.
@@ -52,13 +61,14 @@ def claim(folder: Path, *, overwrite: bool) -> None:
 
 
 def remove_run(folder: Path) -> None:
-    """Remove a run, and its folder unless somebody put something of their own into it.
+    """Remove a run with its reviews, and its folder unless somebody put something of their own into it.
 
     Raises:
         OutputError: it cannot be told what its run wrote, or that cannot be removed.
     """
     with writing(folder):
         _remove_run(folder)
+        (folder / REVIEWS_FILE).unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
 

@@ -46,7 +46,7 @@ class FlightRecord:
         Raises:
             InputError: a line in the middle is not a frame.
         """
-        return _rows(self.folder / FRAMES_FILE, FrameRow)
+        return finished_rows(self.folder / FRAMES_FILE, FrameRow)
 
     def cracks(self) -> Iterator[CrackRow]:
         """Yield the cracks of all finished frames, in the order of the run.
@@ -63,7 +63,7 @@ class FlightRecord:
         Raises:
             InputError: a line is not a frame or crack, or a crack is missing or not of the frame whose turn it is.
         """
-        rows = _rows(self.folder / CRACKS_FILE, CrackRow)
+        rows = finished_rows(self.folder / CRACKS_FILE, CrackRow)
         for frame in self.frames():
             cracks = tuple(itertools.islice(rows, frame.cracks))
             if len(cracks) != frame.cracks or any(crack.frame != frame.index for crack in cracks):
@@ -80,7 +80,7 @@ class FlightRecord:
             InputError: a line is not an event.
         """
         last = max((frame.index for frame in self.frames()), default=-1)
-        for row in _rows(self.folder / TRACKS_FILE, TrackRow):
+        for row in finished_rows(self.folder / TRACKS_FILE, TrackRow):
             if row.frame <= last:  # else its frame was not finished before the run was killed
                 yield row
 
@@ -121,7 +121,7 @@ class FlightRecord:
             return None
         except ValueError as exc:
             raise InputError(f"{path}: not JSON ({exc}); the record was altered") from exc
-        return _validated(Coverage, raw, where=str(path))
+        return validated(Coverage, raw, where=str(path))
 
     def picture(self, frame: FrameRow) -> Path | None:
         """Return where a frame's picture lies, or None if it was not kept.
@@ -132,8 +132,8 @@ class FlightRecord:
         return None if frame.file is None else inside(self.folder, frame.file)
 
 
-def read_flight(folder: Path) -> FlightRecord:
-    """Open a record; its rows are read later.
+def read_header(folder: Path) -> FlightHeader:
+    """Return `flight.json` as it stands; the counts of a run that goes on or was killed are not up to date.
 
     Raises:
         InputError: there is no record, or one of a schema that this version does not read.
@@ -148,9 +148,18 @@ def read_flight(folder: Path) -> FlightRecord:
     schema = raw.get("schema") if isinstance(raw, dict) else None
     if schema != FLIGHT_SCHEMA:
         raise InputError(f"{path}: schema {schema!r}, but this version reads {FLIGHT_SCHEMA!r}; update crackscout")
-    header = _validated(FlightHeader, raw, where=str(path))
+    return validated(FlightHeader, raw, where=str(path))
+
+
+def read_flight(folder: Path) -> FlightRecord:
+    """Open a record; its rows are read later.
+
+    Raises:
+        InputError: see `read_header`; or the lines of its frames cannot be read.
+    """
+    header = read_header(folder)
     frames = skipped = cracks = 0
-    for row in _rows(folder / FRAMES_FILE, FrameRow):
+    for row in finished_rows(folder / FRAMES_FILE, FrameRow):
         skipped += row.status == "skipped"
         frames += row.status != "skipped"
         cracks += row.cracks
@@ -172,8 +181,12 @@ def _recounted(record: FlightRecord) -> dict[str, int]:
     return ledger.counts
 
 
-def _rows(path: Path, model: type[Row]) -> Iterator[Row]:
-    """Yield the finished lines of a file; a missing file has none."""
+def finished_rows(path: Path, model: type[Row]) -> Iterator[Row]:
+    """Yield the finished lines of a file; a missing file has none.
+
+    Raises:
+        InputError: a line is none of the model.
+    """
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -184,10 +197,15 @@ def _rows(path: Path, model: type[Row]) -> Iterator[Row]:
                 raw = json.loads(content)
             except ValueError as exc:
                 raise InputError(f"{path}:{number}: not JSON ({exc}); the record was altered") from exc
-            yield _validated(model, raw, where=f"{path}:{number}")
+            yield validated(model, raw, where=f"{path}:{number}")
 
 
-def _validated(model: type[Row], raw: object, *, where: str) -> Row:
+def validated(model: type[Row], raw: object, *, where: str) -> Row:
+    """Return what JSON holds as the model.
+
+    Raises:
+        InputError: it is none; the text begins with `where` and says what is wrong.
+    """
     try:
         return model.model_validate(raw)
     except ValidationError as exc:

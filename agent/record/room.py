@@ -16,7 +16,7 @@ from typing import Final
 
 from typing_extensions import Self
 
-from agent.contract.flight import FLIGHT_FILE, FRAMES_FILE
+from agent.contract.flight import FLIGHT_FILE, FRAMES_FILE, REVIEWS_FILE
 from agent.errors import CrackscoutError
 from agent.record.claim import remove_run
 from agent.record.settings import RecordSettings
@@ -138,7 +138,8 @@ class Room:
             if folder.is_symlink() or folder.resolve() == self._running.resolve() or not header.is_file():
                 continue
             closed = b'"complete": true' in header.read_bytes()
-            ended = max(path.stat().st_mtime for path in (header, folder / FRAMES_FILE) if path.exists())
+            newest = (header, folder / FRAMES_FILE, folder / REVIEWS_FILE)  # in review, it is not old
+            ended = max(path.stat().st_mtime for path in newest if path.exists())
             if closed or abs(self._clock() - ended) > LATELY_S:
                 yield _Mission(folder, _size(folder), ended)
 

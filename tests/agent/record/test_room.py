@@ -154,3 +154,12 @@ def test_no_folder_yet_is_no_fault(tmp_path: Path) -> None:
     room = Room(RecordSettings(dir=tmp_path / "none", min_free_gb=0), running=tmp_path / "none" / "now")
     room.look()
     assert room.enough
+
+
+def test_a_mission_goes_with_its_reviews_and_is_not_old_while_it_is_reviewed(flights: Path) -> None:
+    for name in "ab":
+        (flights / name / "reviews.jsonl").write_text("")
+    os.utime(flights / "a" / "reviews.jsonl", (NOW - HOUR, NOW - HOUR))
+    os.utime(flights / "b" / "reviews.jsonl", (NOW - 80 * HOUR, NOW - 80 * HOUR))
+    looked(flights, max_age_days=2)
+    assert left(flights) == "acd"
