@@ -53,6 +53,7 @@ from agent.place.calibrate import Calibration, calibrate, write_calibration
 from agent.place.locate import Locator
 from agent.place.located import LiveLocators, Located, located, missing
 from agent.record import FlightRecorder, read_flight
+from agent.record.reviews import Reviews
 from agent.record.room import Room
 from agent.report import ReportWriter, report_again
 from agent.settings import Settings
@@ -155,6 +156,7 @@ def prepare(settings: Settings, channel: Channel, control: Control | None = None
         out = settings.record.dir / str(uuid.uuid4())
         options = ReplayOptions(sources=(), out=out, publish=settings.mqtt.host is not None)
         room = Room(settings.record, running=out)
+        reviews = Reviews(out)
         device = DeviceState(cameras, governor, not_kept=lambda: room.not_kept)
         places = {one.name: one.place or settings.place for one in settings.cameras}
         locators = stack.enter_context(closing(LiveLocators(places, links=None if control is None else control.links)))
@@ -164,13 +166,14 @@ def prepare(settings: Settings, channel: Channel, control: Control | None = None
             located=locators.locators,
             device=device,
             room=room,
+            reviews=reviews,
             vehicle=partial(vehicle_now, locators.vehicle) if locators.vehicle else lambda: None,
         )
         held = stack.pop_all()
 
     def begin(vitals: Vitals) -> Summary:
         vitals.device = device
-        with room, cameras, _under(control, cameras, out):
+        with room, cameras, _under(control, cameras, reviews):
             return agent_run.over(stream, options, show_progress=False, vitals=vitals, channel=channel)
 
     return Prepared(begin, held)
@@ -274,6 +277,7 @@ class _Stream:
     length: int | None = None  # frames to expect, where that is known
     device: DeviceState | None = None  # of a live run
     room: Room | None = None  # likewise
+    reviews: Reviews | None = None  # likewise
     vehicle: Callable[[], Mapping[str, Any] | None] = lambda: None  # for `telemetry`
     replayed: FlightHeader | None = None  # of the record, where one is replayed and nothing else
 
@@ -320,6 +324,7 @@ class _Run:
                 evidence=self._sends_evidence(options),
                 device=stream.device,
                 vehicle=stream.vehicle,
+                reviews=stream.reviews,
             )
             advance = stack.enter_context(progress.bar("frames", stream.length, shown=show_progress))
             pipeline = self._pipeline(
@@ -442,16 +447,16 @@ class _Run:
 
 
 @contextmanager
-def _under(control: Control | None, cameras: Cameras, record: Path) -> Iterator[None]:
+def _under(control: Control | None, cameras: Cameras, reviews: Reviews) -> Iterator[None]:
     """Let commands reach a mission while it goes on."""
     if control is None:
         yield
         return
-    control.began(cameras, record)
+    control.began(cameras, reviews)
     try:
         yield
     finally:
-        control.ended(record)
+        control.ended(cameras, reviews)
 
 
 def _scale(mm_per_px: float | None) -> Scale | None:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -16,12 +11,12 @@ from agent.capture.cameras import Cameras
 from agent.capture.telemetry.links import MavlinkLinks
 from agent.contract.arrays import UInt8
 from agent.deliver import Channel, Snapshot
-from agent.deliver.commands import CommandError, Handler, NoArgs, Resync, Review, SetSetting, StartMission, TakeSnapshot
+from agent.deliver.commands import CommandError, Handler, NoArgs, Resync, SetSetting, StartMission, TakeSnapshot
 from agent.deliver.evidence import evidence_jpeg
 from agent.deliver.settings import MissionSettings
 from agent.errors import ConfigError
-
-REVIEWS_FILE: Final = "reviews.jsonl"
+from agent.record.reviews import Reviews
+from agent.reviewing import Reviewing
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +35,7 @@ class Control:
         self.links = links
         self._reload = reload
         self._cameras: Cameras | None = None
-        self._record: Path | None = None
+        self.reviewing = Reviewing(channel)
         self._wanted: bool | None = None  # whether somebody asked for missions, or for none; None: neither yet
         self._details: dict[str, str] = {}
         self.overrides: dict[str, object] = {}  # settings by `set`, until the next restart
@@ -53,14 +48,16 @@ class Control:
         """Return the mission's details as they were entered last."""
         return settings.model_copy(update=self._details)
 
-    def began(self, cameras: Cameras, record: Path) -> None:
+    def began(self, cameras: Cameras, reviews: Reviews) -> None:
         """Note the mission that commands are for."""
-        self._cameras, self._record = cameras, record
+        self._cameras = cameras
+        self.reviewing.began(reviews)
 
-    def ended(self, record: Path) -> None:
+    def ended(self, cameras: Cameras, reviews: Reviews) -> None:
         """Note that it is over; another may have begun."""
-        if self._record == record:
-            self._cameras = self._record = None
+        if self._cameras is cameras:
+            self._cameras = None
+        self.reviewing.ended(reviews)
 
     def armed(self) -> None:
         """Begin a mission, unless one goes on.
@@ -97,7 +94,7 @@ class Control:
             "set": self._set,
             "reload": lambda _: self._reload(),
             "resync": self._resync,
-            "review": self._review,
+            "review": self.reviewing.review,
             "clear": lambda _: self._channel.delivery.clear_alarms(),
         }
 
@@ -147,15 +144,6 @@ class Control:
 
     def _resync(self, args: Resync) -> None:
         self._channel.delivery.resync(args.seconds)
-
-    def _review(self, args: Review) -> None:
-        if self._record is None:
-            raise CommandError("failed", "no mission is going on: review it in its record")
-        line = {"ts": time.time_ns() // 1_000_000, **args.model_dump()}
-        with (self._record / REVIEWS_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
 
     def _going(self) -> Cameras:
         if self._cameras is None:

@@ -18,8 +18,10 @@ from agent.health.device import DeviceState
 from agent.pipeline import Sighting
 from agent.progress import Advance
 from agent.record import FlightRecorder
+from agent.record.reviews import Reviews
 from agent.record.room import Room
 from agent.report import ReportWriter
+from agent.reviewing import review_fields
 
 FLUSH_S: Final = 30.0  # how long the end of a replay waits for the broker
 FLUSH_LIVE_S: Final = 10.0  # the same of a live run: less than systemd's watchdog and its patience with a stop
@@ -104,6 +106,7 @@ class Publishing:
         evidence: whether a picture goes with each crack.
         device: how cameras, heat and power do, in a live run: then it calls it.
         vehicle: what `Reporter.telemetry` is told, None while there is nothing to tell; of a live run.
+        reviews: of the run's cracks by people, who may review them while it goes on.
     """
 
     def __init__(
@@ -117,6 +120,7 @@ class Publishing:
         evidence: bool = False,
         device: DeviceState | None = None,
         vehicle: Callable[[], Mapping[str, Any] | None] = lambda: None,
+        reviews: Reviews | None = None,
     ) -> None:
         self._publisher = publisher
         self._recorder = recorder
@@ -126,6 +130,7 @@ class Publishing:
         self._evidence = evidence
         self._device = device
         self._vehicle = vehicle
+        self._reviews = reviews
         self._vehicle_at = -math.inf
         self._told: object = None
         self._live = header.mode == "live"
@@ -176,7 +181,11 @@ class Publishing:
     def _report(self, row: CrackRow) -> CrackReport:
         ended = row.event in {"final", "retracted"}
         sha256 = self._pictures.pop(row.crack_id, None) if ended else self._pictures.get(row.crack_id)
-        return self._reporter.crack(row, media_time_ns=self._time_ns, evidence_sha256=sha256)
+        changes: dict[str, Any] = {}
+        if self._reviews is not None:  # the row is in the record by now: see `Reviews.revision`
+            changes["revision"], said = self._reviews.revision(row.crack_id, row.revision)
+            changes |= review_fields(said)
+        return self._reporter.crack(row, media_time_ns=self._time_ns, evidence_sha256=sha256, changes=changes)
 
     def _renew_state(self) -> None:
         # a replay says the same every time, so it goes by no clock

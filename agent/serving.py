@@ -50,6 +50,7 @@ def serve(config: Path, environment: Mapping[str, str]) -> None:
             if not metrics.answering:  # in safe mode somebody may be looking: what is fine by itself is used
                 metrics.move(settings.load_usable(config, environment=environment).metrics)
             raise
+        control.reviewing.look_in(wanted.record.dir)
         links.keep(mavlink_urls(wanted))
         watch.follow(arming)
         metrics.move(wanted.metrics)
@@ -61,7 +62,7 @@ def serve(config: Path, environment: Mapping[str, str]) -> None:
     control = Control(channel, reload=lambda: service.reload(), links=links)  # noqa: PLW0108 - there is none yet
     watch = ArmingWatch(control)
     desk = CommandDesk(control.handlers(), channel, needs_ts=lambda: channel.needs_ts)
-    channel.listen(desk.receive)
+    channel.listen(desk.receive, on_open=control.reviewing.tell_missed)
 
     def tell_safe_mode(problem: str) -> None:
         usable = settings.load_usable(config, environment=environment)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from agent.deliver.delivery import Delivery, OnCommand
@@ -28,12 +28,13 @@ class Channel:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self._on_command: OnCommand | None = None
+        self._on_open: Callable[[], None] = lambda: None
         self._settings: Settings | None = None
         self._delivery: Delivery | None = None
 
-    def listen(self, on_command: OnCommand) -> None:
-        """Hear commands, from the next delivery that is opened; see `Delivery`."""
-        self._on_command = on_command
+    def listen(self, on_command: OnCommand, *, on_open: Callable[[], None] = lambda: None) -> None:
+        """Hear commands, from the next delivery that is opened (see `Delivery`), and be told that it was."""
+        self._on_command, self._on_open = on_command, on_open
 
     @property
     def needs_ts(self) -> bool:
@@ -58,6 +59,7 @@ class Channel:
                 self._settings, self._delivery = before, self._open(before)
             raise
         self._settings = settings
+        self._on_open()
         return self._delivery
 
     @property
@@ -78,6 +80,10 @@ class Channel:
     def knows(self, id_: str) -> bool:
         """See `Delivery.knows`."""
         return self.delivery.knows(id_)
+
+    def payload(self, id_: str) -> bytes | None:
+        """See `Delivery.payload`."""
+        return self.delivery.payload(id_)
 
     def close(self) -> None:
         """Say goodbye and stop; what waits stays in the outbox."""

@@ -18,9 +18,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, NoReturn, Protocol
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+from typing_extensions import Self
 
-from agent.contract.reports import SEGMENT_PATTERN, AckReport
+from agent.contract.reports import SEGMENT_PATTERN, AckReport, Verdict
 from agent.contract.strict import Strict
 from agent.deliver.publisher import Report
 from agent.deliver.reporter import TIME_SYNCHRONISED
@@ -84,12 +85,21 @@ class Resync(Args):
 
 
 class Review(Args):
-    """`review`: what a person says of a crack."""
+    """`review`: what a person says of a crack; one of verdict, merge_into and undo, or a note alone."""
 
     crack_id: Segment
-    verdict: Literal["confirmed", "rejected", "unsure"]
-    note: Annotated[str, StringConstraints(max_length=2000)] | None = None
+    verdict: Verdict | None = None
+    merge_into: Segment | None = Field(default=None, description="Id of the crack that this one is part of.")
+    undo: Segment | None = Field(default=None, description="The `review_id` of what is taken back.")
+    note: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = None
     reviewer: Text | None = None
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        said = sum(one is not None for one in (self.verdict, self.merge_into, self.undo))
+        if said > 1 or (not said and self.note is None):
+            raise ValueError("give one of verdict, merge_into and undo, or a note alone")
+        return self
 
 
 ARGS: Final[dict[str, type[Args]]] = {

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pydantic import SecretStr
 
@@ -58,6 +58,7 @@ JOURNAL_PROBLEM: Final = "mqtt.host is not set: reports are kept in the outbox o
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 OnCommand = Callable[[str, bytes], None]  # name of the command, payload
 
 
@@ -224,7 +225,15 @@ class Delivery:
         Raises:
             DeliveryError: the outbox does not answer.
         """
-        return bool(self._asked(lambda: int(self._outbox.holds(id_))))
+        return self._asked(lambda: self._outbox.holds(id_))
+
+    def payload(self, id_: str) -> bytes | None:
+        """Return the payload of the report of this id, as it was taken; None if the outbox has none (any more).
+
+        Raises:
+            DeliveryError: the outbox does not answer.
+        """
+        return self._asked(lambda: self._outbox.payload(id_))
 
     def close(self) -> None:
         """Tell the broker that we go offline, as far as it listens, and stop; what waits stays in the outbox."""
@@ -253,11 +262,11 @@ class Delivery:
         left = self.flush(timeout_s)
         return left if self._mqtt.host else 0
 
-    def _asked(self, question: Callable[[], int]) -> int:
+    def _asked(self, question: Callable[[], T]) -> T:
         """Have something done by the thread that owns the outbox."""
         if threading.current_thread() is self._thread:
             return question()
-        answers: queue.SimpleQueue[int] = queue.SimpleQueue()
+        answers: queue.SimpleQueue[T] = queue.SimpleQueue()
         self._events.put(lambda: answers.put(question()))
         try:
             return answers.get(timeout=COMMIT_WAIT_S)

@@ -183,6 +183,11 @@ class Outbox:
         """Whether there is a row of this id."""
         return self._database.execute("SELECT 1 FROM event WHERE id = ?", (id_,)).fetchone() is not None
 
+    def payload(self, id_: str) -> bytes | None:
+        """Return what a row of this id says; None if there is none. Pictures lie beside the database: b''."""
+        found = self._database.execute("SELECT payload FROM event WHERE id = ?", (id_,)).fetchone()
+        return None if found is None else bytes(found[0] or b"")
+
     def alarm(self, text: str) -> None:
         """Keep a text until somebody clears the alarms."""
         if text not in self.alarms:

@@ -87,6 +87,7 @@ class Reporter:
         media_time_ns: int | None,
         event: CrackEvent | None = None,
         evidence_sha256: str | None = None,
+        changes: Mapping[str, Any] | None = None,
     ) -> CrackReport:
         """Report a crack.
 
@@ -95,23 +96,25 @@ class Reporter:
             media_time_ns: of the frame in which it happened.
             event: what happened to the crack; None: what the row says.
             evidence_sha256: of the picture that goes with it on `evidence/<crack_id>`.
+            changes: fields that are not as the row says, since people reviewed the crack.
         """
         self._latest = self._clock() if self._mode == "live" else media_stamp(media_time_ns)
         self._seq += 1
         fields = row.model_dump(include=set(CrackReport.model_fields) & set(CrackRow.model_fields) - {"event"})
-        return CrackReport(
+        told = {
             **fields,
             **self._stamped(self._latest),
-            seq=self._seq,
-            boot_id=self._boot_id,
-            mission_id=self._mission_id,
-            event=event or row.event or "new",
-            mode=self._mode,
-            clock_synced=self._latest.clock_synced,
-            mono_ns=self._latest.mono_ns,
-            bundle=self._bundle.sha256[:BUNDLE_DIGITS],
-            evidence_sha256=evidence_sha256,
-        )
+            "seq": self._seq,
+            "boot_id": self._boot_id,
+            "mission_id": self._mission_id,
+            "event": event or row.event or "new",
+            "mode": self._mode,
+            "clock_synced": self._latest.clock_synced,
+            "mono_ns": self._latest.mono_ns,
+            "bundle": self._bundle.sha256[:BUNDLE_DIGITS],
+            "evidence_sha256": evidence_sha256,
+        }
+        return CrackReport(**{**told, **(changes or {})})
 
     def coverage(self, coverage: Coverage, *, complete: bool) -> CoverageReport:
         """Report what was inspected.

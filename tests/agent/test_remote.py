@@ -102,8 +102,6 @@ def test_a_service_obeys_answers_and_outlives_what_it_is_sent(
         assert send("snapshot")["status"] == "done"
         subscriber.wait_for(lambda: bool(subscriber.messages("/snapshot/belly")))
         assert subscriber.messages("/snapshot/belly")[-1].raw.startswith(b"\xff\xd8")
-        crack = subscriber.payloads("cart/crack")[0]["crack_id"]
-        assert send("review", crack_id=crack, verdict="confirmed", note="seen", reviewer="B")["status"] == "done"
         before = len(subscriber.payloads("cart/crack"))
         assert send("resync", seconds=3600)["status"] == "done"
         subscriber.wait_for(lambda: any(p["backfill"] for p in subscriber.payloads("cart/crack")[before:]))
@@ -125,8 +123,48 @@ def test_a_service_obeys_answers_and_outlives_what_it_is_sent(
     headers = {folder.name: read_flight(folder).header for folder in (tmp_path / "flights").iterdir()}
     assert len(headers) == 3
     assert headers[last["mission_id"]].structure == "Pier 5"
-    (reviews,) = (tmp_path / "flights").glob("*/reviews.jsonl")
-    assert json.loads(reviews.read_text())["verdict"] == "confirmed"
+
+
+def test_a_review_is_told_as_a_later_revision_in_flight_and_afterwards(
+    config: Callable[..., Path], subscriber: Subscriber, tmp_path: Path
+) -> None:
+    send = Sender(subscriber)
+
+    def told(crack_id: str) -> list[dict[str, Any]]:
+        return [payload for payload in subscriber.payloads("cart/crack") if payload["crack_id"] == crack_id]
+
+    def review(crack_id: str, **args: Any) -> dict[str, Any]:
+        before = len(told(crack_id))
+        assert send("review", crack_id=crack_id, **args)["status"] == "done"
+        subscriber.wait_for(lambda: any(payload["review_id"] for payload in told(crack_id)[before:]))
+        return next(payload for payload in told(crack_id)[before:] if payload["review_id"])
+
+    path = config()
+    with service(path) as (agent, _):
+        subscriber.wait_for(lambda: any(p["event"] == "update" for p in subscriber.payloads("cart/crack")))
+        crack = next(p["crack_id"] for p in subscriber.payloads("cart/crack") if p["event"] == "update")
+        rejected = review(crack, verdict="rejected", reviewer="B", note="a cable")
+        assert (rejected["review"], rejected["reviewer"]) == ("rejected", "B")
+        assert send("review", crack_id="nobody", verdict="confirmed")["code"] == "out_of_range"
+        assert send("end_mission")["status"] == "done"
+        subscriber.wait_for(lambda: subscriber.payloads("/mission")[-1]["event"] == "end")
+        subscriber.wait_for(lambda: told(crack)[-1]["event"] in {"final", "retracted"})
+        assert told(crack)[-1]["review"] == "rejected", "the agent's last word does not forget the person's"
+        assert review(crack, undo=rejected["review_id"])["review"] is None
+        assert agent.stop() == 0
+    with service(config(mission={"start": "command"})) as (agent, _):  # of a flight of another boot
+        subscriber.wait_for(lambda: subscriber.payloads("/connection")[-1]["status"] == "online")
+        last = review(crack, verdict="confirmed")
+        assert (last["event"], last["review"]) == (told(crack)[-2]["event"], "confirmed")
+        assert agent.stop() == 0
+    mission = {payload["mission_id"] for payload in told(crack)}
+    assert len(mission) == 1
+    revisions = list({payload["id"]: payload["revision"] for payload in told(crack)}.values())
+    assert len(set(revisions)) == len(revisions), "each report has a revision of its own"
+    assert max(revisions) == last["revision"]
+    record = read_flight(tmp_path / "flights" / mission.pop())
+    own = max(row.revision for row in record.tracks() if row.crack_id == crack)
+    assert last["revision"] == own + 3
 
 
 def test_a_service_that_waits_for_its_mission_begins_it_on_command(

@@ -11,8 +11,9 @@ import numpy as np
 
 from agent.contract.arrays import UInt8
 from agent.contract.crack import Branch, Crack
-from agent.contract.flight import BundleUsed, CrackRow, FlightHeader, FrameRow, SourceRef
+from agent.contract.flight import BundleUsed, CrackRow, FlightHeader, FrameRow, SourceRef, TrackRow
 from agent.contract.frame import Frame, Scale, SkippedFrame
+from agent.contract.reports import CrackEvent
 from agent.record import FlightRecorder, crack_row, frame_row, skipped_row
 
 MISSION = "mission-1"
@@ -78,6 +79,28 @@ def rows(index: int, name: str | None = None, *, scale: Scale = HALF_MM) -> tupl
         for number, crack in enumerate(cracks_of(scale=scale))
     ]
     return frame_row(picture, cracks=len(cracks), runtime="onnxruntime", variant="fp32", tiles=2), cracks
+
+
+def event(crack_id: str, revision: int, word: CrackEvent = "update") -> TrackRow:
+    """Return what happened to the first crack of one of the first frames, which shows it best, 500 px long or more."""
+    best = next(row for index in range(3) for row in rows(index)[1] if row.crack_id == crack_id)
+    return TrackRow(
+        id=f"{crack_id}-{revision}",
+        crack_id=crack_id,
+        event=word,
+        revision=revision,
+        camera=best.camera,
+        frame=best.frame,
+        kind="crack",
+        sightings=revision + 1,
+        in_view=revision + 1,
+        first_frame=best.frame,
+        last_frame=best.frame,
+        best_id=best.id,
+        best_frame=best.frame,
+        length_px=500.0 + revision,
+        length_mm=None,
+    )
 
 
 def skipped(index: int, reason: str = "truncated JPEG", name: str = "broken") -> FrameRow:

@@ -34,6 +34,7 @@ class Manager:
         self._open = False
         self._thread.join()
         self._socket.close()
+        Path(self.address).unlink(missing_ok=True)  # a service that is started again is heard again
 
     def wait_for(self, what: str, *, times: int = 1) -> None:
         """Wait for a line that holds `what`, so many times."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.contract.flight import REVIEWS_FILE, ReviewRow, TrackRow
+from agent.contract.flight import REVIEWS_FILE, ReviewRow
 from agent.errors import InputError
 from agent.record import FlightRecorder
 from agent.record.lookup import crack_now
@@ -21,19 +21,6 @@ from tests.support import flights
 FIRST, SECOND, THIRD = (flights.rows(index)[1][0].crack_id for index in range(3))
 
 
-def event(crack_id: str, revision: int, word: str = "update") -> TrackRow:
-    """What happened to a crack of which every sighting is the first frame's."""
-    best = next(row for index in range(3) for row in flights.rows(index)[1] if row.crack_id == crack_id)
-    return TrackRow.model_validate(
-        {
-            "id": f"{crack_id}-{revision}", "crack_id": crack_id, "event": word, "revision": revision,
-            "camera": "cam0", "frame": 0, "kind": "crack", "sightings": revision + 1, "in_view": revision + 1,
-            "first_frame": 0, "last_frame": 0, "best_id": best.id, "best_frame": best.frame,
-            "length_px": 500.0 + revision, "length_mm": None,
-        }
-    )  # fmt: skip
-
-
 @pytest.fixture
 def record(tmp_path: Path) -> Path:
     """Three cracks that were told, the first of them four times, and others that nobody followed."""
@@ -41,7 +28,9 @@ def record(tmp_path: Path) -> Path:
     with FlightRecorder.open(folder, flights.header()) as recorder:
         for index in range(3):
             recorder.add(*flights.rows(index))
-        recorder.end_tracks([*(event(FIRST, number) for number in range(4)), event(SECOND, 0), event(THIRD, 0)])
+        recorder.end_tracks(
+            [*(flights.event(FIRST, number) for number in range(4)), flights.event(SECOND, 0), flights.event(THIRD, 0)]
+        )
     return folder
 
 
@@ -129,7 +118,7 @@ def test_every_report_has_a_revision_of_its_own_that_grows(record: Path) -> None
     told = [reviews.revision_of(row, FIRST)]
     with (record / "tracks.jsonl").open("a") as tracks:
         for revision in (4, 5):
-            tracks.write(event(FIRST, revision).model_dump_json() + "\n")
+            tracks.write(flights.event(FIRST, revision).model_dump_json() + "\n")
             tracks.flush()
             told.append(reviews.revision(FIRST, revision)[0])
     more = (reviews.merge(SECOND, into=FIRST), reviews.comment(FIRST, "x"))
@@ -149,7 +138,7 @@ def test_revisions_stay_apart_while_the_mission_goes_on(record: Path) -> None:
     def fly() -> None:
         with (record / "tracks.jsonl").open("ab", buffering=0) as tracks:
             for own in range(4, 304):
-                tracks.write(event(FIRST, own).model_dump_json().encode() + b"\n")
+                tracks.write(flights.event(FIRST, own).model_dump_json().encode() + b"\n")
                 told.append(reviews.revision(FIRST, own)[0])
         said.set()
 
