@@ -63,24 +63,24 @@ def workers(settings: Settings) -> int:
 def _live_tensorrt(settings: Settings, bundle: Bundle) -> Inference:
     """Begin on TensorRT if its engines are there and good; else on ONNX Runtime while they are built."""
     runtime = settings.runtime
+    engines: Engines | None = None
     reason = NO_ENGINE
-    better: Better | None = None
     try:
         engines = engines_of(bundle, variant=runtime.variant, settings=runtime.engine)
-        better = _when_built(engines, settings, bundle)
         if engines.there():
             backend = engines.open_existing(workers=workers(settings), cuda_graph=runtime.engine.cuda_graph)
             return Inference(_serving(backend, bundle, settings))
-    except EngineError as exc:  # now in quarantine: it is built again
-        logger.warning("an engine was refused: %s", exc)
+    except EngineError as exc:  # now in quarantine
+        reason = f"{NO_ENGINE} again: {exc}"
     except (BundleError, InferenceError, RuntimeUnavailableError) as exc:
-        reason, better = str(exc), None
+        engines, reason = None, str(exc)
     reference = open_trusted("onnxruntime", bundle, may_degrade=False).backend
     logger.warning("degraded to %s: %s", reference.runtime, reason)
+    better = _when_built(engines, settings, bundle, reason=reason) if engines else None
     return Inference(_serving(reference, bundle, settings), degraded=reason, better=better)
 
 
-def _when_built(engines: Engines, settings: Settings, bundle: Bundle) -> Better:
+def _when_built(engines: Engines, settings: Settings, bundle: Bundle, *, reason: str) -> Better:
     def prepare() -> Serving:
         engines.build(_told)
         backend = engines.open(workers=workers(settings), cuda_graph=settings.runtime.engine.cuda_graph, tell=_told)
@@ -90,19 +90,32 @@ def _when_built(engines: Engines, settings: Settings, bundle: Bundle) -> Better:
             raise BundleError(f"{bundle.folder}: refused: {distrusted}")
         return _serving(backend, bundle, settings)
 
-    return Better(reason=NO_ENGINE, prepare=prepare, stop=engines.builder.stop)
+    return Better(reason=reason, prepare=prepare, stop=engines.builder.stop)
 
 
 def _serving(backend: Backend, bundle: Bundle, settings: Settings) -> Serving:
-    detect = settings.detect
-    if isinstance(backend, TensorRt) and settings.runtime.engine.frame_on_gpu:
+    if not isinstance(backend, TensorRt):
+        return Serving(detector=_detector(backend, bundle, settings), runtime=backend.runtime, variant=backend.variant)
+    try:
+        detector = _with_gpu(backend, bundle, settings)
+    except BaseException:
+        backend.close()  # nobody else would give the GPU back
+        raise
+    return Serving(detector=_WithBackend(detector, backend), runtime=backend.runtime, variant=backend.variant)
+
+
+def _with_gpu(backend: TensorRt, bundle: Bundle, settings: Settings) -> Detects:
+    if settings.runtime.engine.frame_on_gpu:
         try:
-            on_gpu = _on_gpu(backend, bundle, settings)
+            return _on_gpu(backend, bundle, settings)
         except (EngineError, RuntimeUnavailableError) as exc:
             logger.warning("tiles are cut on the CPU: %s", exc)
-        else:
-            return Serving(detector=_WithBackend(on_gpu, backend), runtime=backend.runtime, variant=backend.variant)
-    detector: Detects = Detector(
+    return _detector(backend, bundle, settings)
+
+
+def _detector(backend: Backend, bundle: Bundle, settings: Settings) -> Detector:
+    detect = settings.detect
+    return Detector(
         backend,
         bundle.manifest,
         gate=detect.gate,
@@ -111,9 +124,6 @@ def _serving(backend: Backend, bundle: Bundle, settings: Settings) -> Serving:
         memory=MemoryBudget(detect.memory_mb * MEBIBYTE),
         workers=workers(settings),
     )
-    if isinstance(backend, TensorRt):
-        detector = _WithBackend(detector, backend)
-    return Serving(detector=detector, runtime=backend.runtime, variant=backend.variant)
 
 
 def _on_gpu(backend: TensorRt, bundle: Bundle, settings: Settings) -> GpuDetector:

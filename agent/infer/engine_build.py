@@ -135,7 +135,9 @@ def build_plan(
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
     config.builder_optimization_level = options.optimization_level
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    timings: trt.ITimingCache = config.create_timing_cache(timing)
+    timings: trt.ITimingCache | None = config.create_timing_cache(timing)
+    if timings is None:  # the file is damaged
+        timings = config.create_timing_cache(b"")
     config.set_timing_cache(timings, ignore_mismatch=False)
     config.add_optimization_profile(_shapes(builder, network, profile))
     monitor = _monitor(say)  # must outlive the build
@@ -151,10 +153,16 @@ def build_plan(
 def _build(onnx: bytes, cache: EngineCache, key: EngineKey, say: Say) -> None:
     start = time.monotonic()
     timing_file = cache.folder / _timing_name(key)
-    timing = timing_file.read_bytes() if timing_file.is_file() else b""
+    try:
+        timing = timing_file.read_bytes()
+    except OSError:  # it shortens a build and is needed by none
+        timing = b""
     plan, timing = build_plan(onnx, profile=key.profile, options=key.options, timing=timing, say=say)
     cache.write(key, plan, build_seconds=time.monotonic() - start)
-    cache.write_file(timing_file, timing)
+    try:
+        cache.write_file(timing_file, timing)
+    except EngineError as exc:
+        say({"stage": "timings", "reason": f"not kept: {exc}"})
     say({"stage": "built", "seconds": round(time.monotonic() - start, 1), "bytes": len(plan)})
 
 

@@ -130,7 +130,7 @@ class EngineCache:
             raise self._unwritable(exc) from exc
 
     def quarantine(self, key: EngineKey) -> None:
-        """Move a faulty entry out of the way.
+        """Move a faulty entry out of the way. The caller holds the key's lock; see `reject`.
 
         Raises:
             EngineError: the folder cannot be written.
@@ -148,6 +148,24 @@ class EngineCache:
                     path.unlink()
         except OSError as exc:
             raise self._unwritable(exc) from exc
+
+    def reject(self, key: EngineKey, plan_sha256: str | None) -> None:
+        """Put an entry that was found faulty into quarantine, unless another process has replaced it since.
+
+        Args:
+            key: of the entry.
+            plan_sha256: of the plan that was loaded; None where the entry did not fit its record.
+
+        Raises:
+            EngineError: another process is writing this key, or the folder cannot be written.
+        """
+        with self.lock(key, timeout_s=0):
+            try:
+                replaced = hashlib.sha256(self.read(key)).hexdigest() != plan_sha256
+            except EngineError:
+                replaced = False
+            if not replaced:
+                self.quarantine(key)
 
     def check_writable(self) -> None:
         """Find out now, and not after a build of ten minutes, that the folder can be written.

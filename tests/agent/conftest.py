@@ -8,9 +8,10 @@ import pytest
 
 from agent.contract.bundle import Bundle, load_bundle
 from tests.support.bundles import make_bundle
+from tests.support.disks import small_disk
 from tests.support.nvidia_fixtures import built, cuda_library, driver, nvidia, nvidia_variables, pycuda_rest
 
-__all__ = ["built", "cuda_library", "driver", "nvidia", "nvidia_variables", "pycuda_rest"]
+__all__ = ["built", "cuda_library", "driver", "nvidia", "nvidia_variables", "pycuda_rest", "small_disk"]
 
 
 @pytest.fixture(scope="session")

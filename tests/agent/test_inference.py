@@ -8,8 +8,7 @@ from __future__ import annotations
 import ctypes
 import json
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +19,16 @@ import pytest
 from agent import app
 from agent.choose import NO_ENGINE, open_inference
 from agent.contract.bundle import Bundle
-from agent.contract.frame import Frame
-from agent.contract.reports import StateReport
-from agent.deliver import Channel, Publisher
-from agent.deliver.publisher import DeliveryStatus, Report
+from agent.deliver import Channel
 from agent.errors import EngineError
 from agent.infer.onnx_runtime import OnnxRuntime
 from agent.inference import Inference
-from agent.listeners import Publishing
-from agent.measure import measure_cracks
-from agent.pipeline import Pipeline
-from agent.record import FlightRecorder, read_flight
 from agent.settings import Settings
-from agent.track import Survey
-from tests.support import flights
 from tests.support.bundles import expected_probability
 from tests.support.commands import crack
+from tests.support.engine_flights import PATIENCE_S, TENSORRT, fly, settings, wall
 
-PATIENCE_S = 240
 pytestmark = pytest.mark.usefixtures("nvidia")
-
-
-def settings(cache: Path, **runtime: object) -> Settings:
-    engine = {"cache": cache, "timeout_s": 120}
-    return Settings.model_validate({"runtime": {"name": "tensorrt", "workers": 2, "engine": engine, **runtime}})
-
-
-def wall(seed: int) -> np.ndarray:
-    picture = np.random.default_rng(seed).integers(190, 200, (100, 140, 3)).astype(np.uint8)
-    picture[50:53, 20:120] = 60
-    return picture
 
 
 def wait(until: Callable[[], bool]) -> None:
@@ -65,63 +44,14 @@ def detected(inference: Inference) -> bool:
     return inference.degraded is None
 
 
-class Kept:
-    """A publisher that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.states: list[StateReport] = []
-        self.status = DeliveryStatus()
-
-    def publish(self, *reports: Report) -> None:
-        self.states += [report for report in reports if isinstance(report, StateReport)]
-
-    def flush(self, timeout_s: float) -> int:
-        return 0
-
-    def close(self) -> None:
-        pass
-
-
 def test_no_frame_is_lost_when_the_engine_takes_over(tiny_bundle: Bundle, tmp_path: Path) -> None:
     inference = open_inference(settings(tmp_path / "engines"), tiny_bundle, mode="live")
-    header = flights.header().model_copy(update={"mode": "live"})
-    publisher = Kept()
-    typed: Publisher = publisher
-
-    def frames() -> Iterator[Frame]:
-        for index in range(6):
-            if index == 3:  # the engine is built while frames are seen
-                wait(lambda: inference._ready is not None)
-            yield Frame(
-                index=index, name=f"{index}", source="s", camera="c", image_rgb=wall(index), sha256="0" * 64,
-                media_time_ns=None,
-            )  # fmt: skip
-
-    with FlightRecorder.open(tmp_path / "run", header) as recorder:
-        listener = Publishing(typed, recorder=recorder, header=header, info={
-            "config_sha256": "0" * 64, "cameras": ("c",), "segmenter_threshold": 0.5, "gate_threshold": 0.5,
-        }, serving=inference)  # fmt: skip
-        listener.start()
-        tally = Pipeline(
-            finder=inference,
-            backend=inference,
-            measure=partial(measure_cracks, threshold=0.5, settings=Settings().measure),
-            survey=Survey("m", Settings().track, Settings().coverage),
-            record=recorder,
-            listeners=[listener],
-            mission_id="m",
-        ).run(frames())
-        listener.end()
-    inference.close()
-    rows = list(read_flight(tmp_path / "run").frames())
+    flown = fly(inference, tmp_path / "run", lambda: inference.degraded is None)
     reference = OnnxRuntime(tiny_bundle).runtime
-    assert [row.runtime for row in rows] == [reference] * 3 + ["tensorrt 10.3.0 A CPU"] * 3
-    assert [row.variant for row in rows] == ["fp32"] * 6
-    assert [row.cracks for row in rows] == [1] * 6
-    assert (tally.frames, tally.skipped) == (6, 0)
-    first, *_, last, stopped = publisher.states
+    assert flown.runtimes == [reference, TENSORRT]
+    first, *_, last, stopped = flown.states
     assert (first.state, first.runtime, first.degraded_reason) == ("degraded", reference, NO_ENGINE)
-    assert (last.state, last.runtime, last.degraded_reason) == ("running", "tensorrt 10.3.0 A CPU", None)
+    assert (last.state, last.runtime, last.degraded_reason) == ("running", TENSORRT, None)
     assert stopped.state == "stopped"
 
 
@@ -130,7 +60,7 @@ def test_with_an_engine_that_fits_it_begins_on_it(tiny_bundle: Bundle, tmp_path:
     wait(lambda: detected(first))
     first.close()
     again = open_inference(settings(tmp_path), tiny_bundle, mode="live")
-    assert again.runtime == "tensorrt 10.3.0 A CPU"
+    assert again.runtime == TENSORRT
     assert again.degraded is None
     got = again.detect(wall(1)).probability
     assert np.abs(got[45:60].astype(int) - expected_probability(wall(1))[45:60]).max() <= 1
@@ -146,10 +76,10 @@ def test_a_faulty_engine_is_put_aside_and_built_again_while_onnx_runtime_serves(
     for path in tmp_path.glob("*.engine"):
         path.write_bytes(path.read_bytes()[:-10])
     inference = open_inference(settings(tmp_path), tiny_bundle, mode="live")
-    assert inference.degraded == NO_ENGINE
+    assert str(inference.degraded).startswith(NO_ENGINE)
     assert inference.runtime == OnnxRuntime(tiny_bundle).runtime
     wait(lambda: detected(inference))
-    assert inference.runtime == "tensorrt 10.3.0 A CPU"
+    assert inference.runtime == TENSORRT
     inference.close()
 
 
@@ -261,7 +191,7 @@ class TestReplay:
             assert done.returncode == 0, done.stderr
             assert ("this takes minutes" in done.stderr) == (out == "first")
             lines = (tmp_path / out / "frames.jsonl").read_text().splitlines()
-            assert {json.loads(line)["runtime"] for line in lines} == {"tensorrt 10.3.0 A CPU"}
+            assert {json.loads(line)["runtime"] for line in lines} == {TENSORRT}
             records.append([(tmp_path / out / name).read_bytes() for name in ("frames.jsonl", "cracks.jsonl")])
         assert records[0] == records[1]
 
@@ -273,7 +203,7 @@ class TestReplay:
         live = open_inference(auto, tiny_bundle, mode="live")
         wait(lambda: detected(live))
         live.close()
-        assert open_inference(auto, tiny_bundle, mode="replay").runtime == "tensorrt 10.3.0 A CPU"
+        assert open_inference(auto, tiny_bundle, mode="replay").runtime == TENSORRT
 
     def test_a_build_that_fails_is_an_error_and_no_other_runtime(self, tiny_bundle: Bundle, tmp_path: Path) -> None:
         (tmp_path / "engines").write_text("a file")

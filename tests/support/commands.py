@@ -29,3 +29,15 @@ def variables(**environment: str) -> dict[str, str]:
     """Return an environment without settings of the machine's own, one thread a library."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CRACKSCOUT_")}
     return {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+
+
+def child_of(parent: int, module: str) -> int | None:
+    """Return the process of a module that `parent` started; None if there is none (yet)."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command, stat = (folder / "cmdline").read_bytes(), (folder / "stat").read_text()
+        except OSError:
+            continue
+        if module.encode() in command and int(stat.rsplit(")", 1)[1].split()[1]) == parent:
+            return int(folder.name)
+    return None

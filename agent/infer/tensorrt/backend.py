@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import queue
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -76,18 +77,24 @@ class TensorRt:
         cuda_graph: bool = False,
     ) -> None:
         self._variant, self._machine, self._driver = variant, machine, driver
+        self.plans: dict[EngineKey, str] = {}  # sha256 of what was loaded
         manifest = bundle.manifest
 
         def loaded(net: NetRef, gives: Sequence[TensorSpec]) -> Engine:
             key = engine_key(bundle, net, variant, machine, options)
             takes = TensorSpec(np.uint8, (net.tile_px, net.tile_px, 3))
+            plan_sha256 = None
             try:
-                return Engine(cache.read(key), name=net.variants[variant].file, takes=takes, gives=gives)
+                plan = cache.read(key)
+                plan_sha256 = hashlib.sha256(plan).hexdigest()
+                engine = Engine(plan, name=net.variants[variant].file, takes=takes, gives=gives)
             except EngineError:
                 if cache.holds(key):
                     with suppress(EngineError):  # in a read-only cache it stays; it is not loaded all the same
-                        cache.quarantine(key)
+                        cache.reject(key, plan_sha256)
                 raise
+            self.plans[key] = plan_sha256
+            return engine
 
         driver.attach()
         edge = manifest.segmenter.tile_px

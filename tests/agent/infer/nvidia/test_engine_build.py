@@ -10,8 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +22,9 @@ from agent.contract.engine import BatchProfile, BuildOptions, EngineRecord
 from agent.errors import EngineError
 from agent.infer.engine_cache import QUARANTINE_KEEPS, EngineCache
 from agent.infer.engine_process import Builder, EngineBuild
-from tests.support.commands import variables
+from tests.support.commands import child_of, variables
 from tests.support.cuda_on_cpu import nvidia_environment
-from tests.support.needs import missing
+from tests.support.disks import fill, make_read_only
 from tests.support.nvidia_fixtures import Built
 
 
@@ -103,6 +101,23 @@ def test_two_processes_at_once_build_one_engine(graph: Path, tmp_path: Path, env
     assert entries(tmp_path) == [".engine", ".json"]
 
 
+def test_timings_that_are_damaged_or_cannot_be_kept_cost_no_engine(
+    graph: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """They shorten a build; real ones are megabytes, so a disk may have room for the engine alone."""
+    assert build(graph, tmp_path, environment).returncode == 0
+    (timings,) = tmp_path.glob("timing-*")
+    for place in (timings.write_bytes, lambda _: (timings.unlink(), timings.mkdir())):
+        place(b"no timings")
+        for path in [*tmp_path.glob("*.engine"), *tmp_path.glob("*.json")]:
+            path.unlink()
+        done = build(graph, tmp_path, environment)
+        assert done.returncode == 0, done.stderr
+        assert entries(tmp_path) == [".engine", ".json"]
+    assert "Is a directory" in done.stdout
+    assert hidden(tmp_path) == []
+
+
 def test_a_killed_build_leaves_no_entry_and_no_lock(graph: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     slow = {**environment, "CPU_TRT_BUILD_SECONDS": "600"}
     with subprocess.Popen(words(graph, tmp_path), env=slow, stdout=subprocess.PIPE, text=True) as process:
@@ -152,7 +167,9 @@ def test_a_build_that_the_system_kills_names_the_memory(
 
     def tell(event: dict[str, Any]) -> None:
         if event["stage"] == "build":
-            os.kill(child_of(os.getpid(), "agent.infer.engine_build"), signal.SIGKILL)
+            build = child_of(os.getpid(), "agent.infer.engine_build")
+            assert build
+            os.kill(build, signal.SIGKILL)
 
     with pytest.raises(EngineError, match=r"ended by SIGKILL.*runtime\.engine\.workspace_mib"):
         Builder().run(job(graph, tmp_path), tell)
@@ -163,17 +180,6 @@ def job(graph: Path, cache: Path, timeout_s: float = 300) -> EngineBuild:
         onnx=graph, cache=EngineCache(cache), precision="fp32", profile=BatchProfile(), options=BuildOptions(),
         timeout_s=timeout_s,
     )  # fmt: skip
-
-
-def child_of(parent: int, module: str) -> int:
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command, stat = (folder / "cmdline").read_bytes(), (folder / "stat").read_text()
-        except OSError:
-            continue
-        if module.encode() in command and int(stat.rsplit(")", 1)[1].split()[1]) == parent:
-            return int(folder.name)
-    raise AssertionError(f"no process of {module}")
 
 
 class TestBadInput:
@@ -235,10 +241,7 @@ class TestBadInput:
         assert "batch 1 <= 9 <= 8 does not hold" in self.refused(done, 2)
 
     def test_a_full_disk(self, graph: Path, environment: dict[str, str], small_disk: Path) -> None:
-        filler = small_disk / "filler"
-        with filler.open("wb", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(bytes(4096))
+        filler = fill(small_disk)
         line = self.refused(build(graph, small_disk, environment), 1)
         assert "engines cannot be kept here (No space left on device)" in line
         filler.unlink()
@@ -257,27 +260,13 @@ class TestBadInput:
         assert hidden(small_disk) == []
 
     def test_a_folder_that_cannot_be_written(self, graph: Path, environment: dict[str, str], small_disk: Path) -> None:
-        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+        make_read_only(small_disk)
         line = self.refused(build(graph, small_disk, environment), 1)
         assert "engines cannot be kept here (Read-only file system); free space or set runtime.engine.cache" in line
 
     def test_a_file_in_the_folders_place(self, graph: Path, tmp_path: Path, environment: dict[str, str]) -> None:
         (tmp_path / "engines").write_text("")
         assert "engines cannot be kept here" in self.refused(build(graph, tmp_path / "engines", environment), 1)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        missing(f"no right to mount a small disk: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_quarantine_does_not_fill_the_disk(built: Built, tmp_path: Path) -> None:

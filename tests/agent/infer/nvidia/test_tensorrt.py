@@ -210,3 +210,31 @@ class TestRecord:
             self.load(engines)
         assert engines.cache.record(segmenter).golden is None
         assert engines.cache.record(gate).golden is not None
+
+
+class TestSharedCache:
+    """Another agent may be writing the entry that this one finds faulty, or have replaced it since."""
+
+    @pytest.fixture
+    def engines(self, built: Built, tmp_path: Path) -> Engines:
+        folder = shutil.copytree(built.cache, tmp_path / "engines")
+        return Engines(bundle=built.engines.bundle, variant="fp32", cache=EngineCache(folder), timeout_s=120)
+
+    def test_an_entry_that_is_half_written_is_refused_and_left_alone(self, engines: Engines) -> None:
+        key = engines.keys()[0]
+        record = engines.cache.record_path(key)
+        with engines.cache.lock(key, timeout_s=1):  # the plan is there, its record is yet to come
+            record.rename(record.with_suffix(".later"))
+            with pytest.raises(EngineError, match="no such engine"):
+                engines.open_existing(workers=1, cuda_graph=False)
+            record.with_suffix(".later").rename(record)
+        engines.open_existing(workers=1, cuda_graph=False).close()
+
+    def test_an_entry_that_was_replaced_since_is_left_alone(self, engines: Engines) -> None:
+        key, cache = engines.keys()[0], engines.cache
+        loaded = hashlib.sha256(cache.read(key)).hexdigest()
+        for found_faulty in (None, "0" * 64):  # before it was mended, and another plan
+            cache.reject(key, found_faulty)
+            assert cache.read(key)
+        cache.reject(key, loaded)
+        assert not cache.holds(key)

@@ -173,7 +173,9 @@ class IBuilderConfig:
         assert isinstance(pool, MemoryPoolType)
         assert pool_size > 0
 
-    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache:
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache | None:
+        if serialized_timing_cache and serialized_timing_cache != b"timings":
+            return None
         return ITimingCache(serialized_timing_cache)
 
     def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:  # noqa: FBT001
