@@ -135,9 +135,7 @@ def build_plan(
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
     config.builder_optimization_level = options.optimization_level
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    timings: trt.ITimingCache | None = config.create_timing_cache(timing)
-    if timings is None:  # the file is damaged
-        timings = config.create_timing_cache(b"")
+    timings: trt.ITimingCache = _timings(config, timing)
     config.set_timing_cache(timings, ignore_mismatch=False)
     config.add_optimization_profile(_shapes(builder, network, profile))
     monitor = _monitor(say)  # must outlive the build
@@ -180,6 +178,13 @@ def _shapes(builder: trt.Builder, network: trt.INetworkDefinition, batches: Batc
         sizes = (batches.smallest, batches.tuned, batches.largest)
         profile.set_shape(tensor.name, *((size, *rest) for size in sizes))
     return profile
+
+
+def _timings(config: trt.IBuilderConfig, kept: bytes) -> trt.ITimingCache:
+    """Return the timings of earlier builds, or none where their file is damaged."""
+    timings: trt.ITimingCache | None = config.create_timing_cache(kept)
+    empty: trt.ITimingCache = config.create_timing_cache(b"")
+    return empty if timings is None else timings
 
 
 def _faults(parser: trt.OnnxParser) -> str:
