@@ -9,6 +9,10 @@ from agent.contract.certificate import Certificate, Measured
 from export.settings import ExportSettings
 
 _VARIANTS = "## Variants"
+_NO_TORCH = (
+    "So what is said of F1, width and gate below is a change against fp32, not against the trained network: a fault of "
+    "fp32 on photos would not show, and the row of the reference itself shows nothing there."
+)
 _COLUMNS = (
     "variant",
     "runtime",
@@ -76,7 +80,9 @@ def with_variants(card: str, certificate: Certificate) -> str:
 def _section(certificate: Certificate) -> str:
     lines = [
         _VARIANTS[3:],
-        f"Compared with {certificate.reference}; on golden tiles with torch. All figures: `certificate.json`.",
+        f"Golden tiles (rendered) are compared with torch's answers, validation pictures with {certificate.reference}.",
+        *([] if certificate.reference.startswith("torch ") else [_NO_TORCH]),
+        "All figures: `certificate.json`.",
         "",
         f"| {' | '.join(_COLUMNS)} |",
         "|---" * len(_COLUMNS) + "|",

@@ -42,7 +42,9 @@ from train.metrics.tally import PixelTally
 
 RUNTIMES: Final[tuple[RuntimeName, ...]] = ("onnxruntime", "onnxruntime-cuda", "openvino", "tensorrt")
 WITHIN: Final = tolerance(2)
+_NOT_TORCH: Final = ": the bundle's own graphs, not torch, which they meet on the golden tiles alone"
 _STITCHED_SEED: Final = (0x601D, 1 << 16)
+_ITSELF: Final = "this is the reference: its validation figures compare it with itself and show nothing"
 _ON_CPU: Final = "computed in float32 on this runtime: the figures show the rounded weights, not half-precision sums"
 
 
@@ -88,7 +90,7 @@ def certify(
     judged = [_judge(bundle, against.backend, candidates, one, advance) for one in sets]
     whole = {variant: _whole(bundle, variant) for variant in {one.variant for one in candidates}}
     measured = tuple(
-        _measured(bundle, candidate, tuple(figures[place] for figures in judged), whole[candidate.variant])
+        _measured(bundle, candidate, tuple(figures[place] for figures in judged), whole[candidate.variant], against)
         for place, candidate in enumerate(candidates)
     )
     left_out = {**(unmade or {}), **refused}
@@ -109,7 +111,7 @@ def certify(
 
 def _onnx_reference(bundle: Bundle) -> Reference:
     backend = open_backend("onnxruntime", bundle)
-    return Reference(backend, f"{backend.runtime} fp32, itself within the golden limits of torch")
+    return Reference(backend, f"{backend.runtime} fp32{_NOT_TORCH}")
 
 
 def _candidates(bundle: Bundle) -> tuple[list[_Candidate], dict[str, str], dict[Precision, str]]:
@@ -215,7 +217,11 @@ def _figures(
 
 
 def _measured(
-    bundle: Bundle, candidate: _Candidate, validation: tuple[DataFigures, ...], whole: UInt8 | None
+    bundle: Bundle,
+    candidate: _Candidate,
+    validation: tuple[DataFigures, ...],
+    whole: UInt8 | None,
+    reference: Reference,
 ) -> Measured:
     variant, backend = candidate.variant, candidate.backend
     golden = compare_golden(bundle, backend)
@@ -229,8 +235,16 @@ def _measured(
         stitched=None if whole is None else _stitched(bundle, backend, whole),
         passed=reason is None,
         reason=reason,
-        note=_ON_CPU if variant == "fp16" and "cpu" in backend.runtime else None,
+        note=_note(candidate, reference),
     )
+
+
+def _note(candidate: _Candidate, reference: Reference) -> str | None:
+    """Return what the figures do not show."""
+    one, other = candidate.backend, reference.backend
+    if (one.runtime, one.variant) == (other.runtime, other.variant):
+        return _ITSELF
+    return _ON_CPU if candidate.variant == "fp16" and "cpu" in one.runtime else None
 
 
 def _fault(variant: Precision, validation: Iterable[DataFigures]) -> str | None:

@@ -135,6 +135,11 @@ def test_the_manifest_and_the_card_say_what_the_checkpoints_say(tiny: Path, chec
     card = (tiny / "MODEL_CARD.md").read_text()
     assert "everything" in card
     assert all(one.licence in card for one in manifest.training)
+    assert f"validation pictures with torch {torch.__version__.split('+')[0]}." in card
+    assert "not against the trained network" not in card
+    certificate = load_bundle(tiny).certificate
+    assert certificate is not None
+    assert not any("itself" in str(one.note) for one in certificate.measured)
 
 
 def test_a_segmenter_alone_makes_a_bundle_and_a_gate_alone_makes_none(checkpoints: Checkpoints, tmp_path: Path) -> None:

@@ -188,6 +188,10 @@ def test_a_bundle_gets_its_variants_from_its_fp32_graphs(tmp_path: Path) -> None
     assert sealed.certificate.calibration == ("rendered: 3 surfaces",)
     assert verify(out).bundle.manifest == bundle.manifest
     card = (out / "MODEL_CARD.md").read_text()
+    assert "the bundle's own graphs, not torch" in card
+    assert "a change against fp32, not against the trained network" in card
+    itself = {(one.variant, one.runtime.split()[0]) for one in sealed.certificate.measured if "itself" in str(one.note)}
+    assert itself == {("fp32", "onnxruntime")}
     again = certify_bundle(out, out, SETTINGS, pictures=Pictures(), overwrite=True)
     assert again == sealed, "the second time changes nothing"
     assert (out / "MODEL_CARD.md").read_text() == card

@@ -11,6 +11,7 @@ import pytest
 from agent.bundles import shipped_bundles
 from agent.contract.bundle import load_bundle
 from agent.contract.certificate import LIMITS
+from export.card import with_variants
 from export.certify import certify
 from export.pictures import validation
 from export.settings import ExportSettings, PictureSettings, load
@@ -31,6 +32,14 @@ def test_every_shipped_bundle_has_a_certificate_for_all_it_holds(name: str) -> N
         assert one.passed is (one.reason is None)
         for figures in one.validation if one.passed else ():
             assert abs(figures.tolerance_f1_change or 0) <= {"fp32": 0.001, "fp16": 0.005, "int8": 0.01}[one.variant]
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_the_card_tells_what_the_certificate_holds(name: str) -> None:
+    bundle = load_bundle(BUNDLES[name])
+    card = bundle.read(bundle.manifest.card).decode()
+    assert bundle.certificate is not None
+    assert with_variants(card, bundle.certificate) == card
 
 
 @pytest.mark.parametrize("name", BUNDLES)
