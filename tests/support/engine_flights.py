@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -52,9 +53,8 @@ class Flown:
 
     @property
     def runtimes(self) -> list[str]:
-        """What inferred the frames, without repeats: one name, or one and then another."""
-        return [row.runtime for row, last in zip(self.rows, [None, *self.rows], strict=False)
-                if last is None or row.runtime != last.runtime]  # fmt: skip
+        """What inferred the frames, one name after the other: a name comes again if it took over again."""
+        return [name for name, _ in groupby(str(row.runtime) for row in self.rows)]
 
     @property
     def reasons(self) -> list[str]:
