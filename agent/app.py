@@ -395,7 +395,7 @@ class _Run:
             frames_kept=self.settings.record.frames,
             structure=self.settings.mission.structure,
             inspector=self.settings.mission.inspector,
-            standard=self.settings.mission.standard,
+            standard=self.settings.severity.name,
         )
 
     def _pipeline(self, recorder: FlightRecorder, listeners: list[Listener], mission_id: str) -> Pipeline:

@@ -38,15 +38,16 @@ class Control:
         self.reviewing = Reviewing(channel)
         self._wanted: bool | None = None  # whether somebody asked for missions, or for none; None: neither yet
         self._details: dict[str, str] = {}
-        self.overrides: dict[str, object] = {}  # settings by `set`, until the next restart
+        self._set_to: dict[str, object] = {}
 
     def wants_mission(self, settings: MissionSettings) -> bool:
         """Whether the service shall watch now."""
         return settings.start == "boot" if self._wanted is None else self._wanted
 
-    def detailed(self, settings: MissionSettings) -> MissionSettings:
-        """Return the mission's details as they were entered last."""
-        return settings.model_copy(update=self._details)
+    @property
+    def overrides(self) -> dict[str, object]:
+        """Settings by `set`, and the mission's details as they were entered last, until the next restart."""
+        return {**self._set_to, **{f"mission.{name}": value for name, value in self._details.items()}}
 
     def began(self, cameras: Cameras, reviews: Reviews) -> None:
         """Note the mission that commands are for."""
@@ -110,6 +111,9 @@ class Control:
         self._details.update(args.model_dump(exclude_none=True))
         try:
             self._reload()
+        except ConfigError as exc:
+            self._wanted, self._details = before
+            raise CommandError("out_of_range", str(exc)) from exc
         except BaseException:
             self._wanted, self._details = before
             raise
@@ -131,15 +135,15 @@ class Control:
         self._channel.publish(*pictures)
 
     def _set(self, args: SetSetting) -> None:
-        before = dict(self.overrides)
-        self.overrides[args.key] = args.value
+        before = dict(self._set_to)
+        self._set_to[args.key] = args.value
         try:
             self._reload()
         except ConfigError as exc:
-            self.overrides = before
+            self._set_to = before
             raise CommandError("out_of_range", str(exc)) from exc
         except BaseException:
-            self.overrides = before
+            self._set_to = before
             raise
 
     def _resync(self, args: Resync) -> None:

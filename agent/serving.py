@@ -42,7 +42,6 @@ def serve(config: Path, environment: Mapping[str, str]) -> None:
     def prepare() -> Mission:
         try:
             wanted = settings.load(config, environment=environment, overrides=control.overrides)
-            wanted = wanted.model_copy(update={"mission": control.detailed(wanted.mission)})
             arming = take_vehicle(wanted, links) if wanted.mission.start == "arming" else None
             goes = control.wants_mission(wanted.mission)
             mission = app.prepare(wanted, channel, control) if goes else _OnlyListen(channel, wanted)

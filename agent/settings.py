@@ -42,7 +42,7 @@ from agent.infer.settings import EngineSettings
 from agent.measure.settings import MeasureSettings
 from agent.place.settings import PlaceSettings
 from agent.record.settings import RecordSettings
-from agent.severity.settings import SeveritySettings
+from agent.severity.settings import SeveritySettings, severity_of
 from agent.strict_yaml import Keys, Place, dotted
 from agent.track.settings import CoverageSettings, TrackSettings
 
@@ -181,6 +181,12 @@ class Settings(Section):
     mission: MissionSettings = MissionSettings()
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()
+
+    @model_validator(mode="after")
+    def _a_mission_is_graded_by_its_standard(self) -> Self:
+        if self.mission.standard is not None:
+            object.__setattr__(self, "severity", severity_of(self.mission.standard))  # not to be changed later
+        return self
 
     @model_validator(mode="after")
     def _cameras_differ(self) -> Self:

@@ -72,7 +72,7 @@ class FlightHeader(Strict):
     frames_kept: Literal["none", "evidence", "all"] = "none"
     structure: str | None = Field(default=None, description="What was inspected, as its owner names it.")
     inspector: str | None = None
-    standard: str | None = Field(default=None, description="The standard that the inspection goes by.")
+    standard: str | None = Field(default=None, description="By which severity is graded, with its category.")
 
 
 class PoseRow(Strict):

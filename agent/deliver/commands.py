@@ -55,7 +55,7 @@ class StartMission(Args):
 
     structure: Text | None = Field(default=None, description="What is inspected, as its owner names it.")
     inspector: Text | None = None
-    standard: Text | None = Field(default=None, description="By which severity is graded.")
+    standard: Text | None = Field(default=None, description="By which severity is graded: see mission.standard.")
 
 
 class TakeSnapshot(Args):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from agent.contract.strict import Section
+from agent.severity.settings import severity_of
 
 
 class DeliverySettings(Section):
@@ -53,5 +54,14 @@ class MissionSettings(Section):
     )
     inspector: str | None = Field(default=None, min_length=1, max_length=200, description="Who is in charge.")
     standard: str | None = Field(
-        default=None, min_length=1, max_length=200, description="The standard that the inspection goes by."
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="The standard that the inspection goes by, with its category, for instance aci-224r humid: "
+        "cracks are graded by it, whatever `severity` says.",
     )
+
+    @field_validator("standard")
+    @classmethod
+    def _standard_is_known(cls, name: str | None) -> str | None:
+        return name and severity_of(name).name

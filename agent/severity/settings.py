@@ -19,6 +19,11 @@ class SeveritySettings(Strict):
         default=None, description="The standard's exposure, member or pavement; null where it has one only."
     )
 
+    @property
+    def name(self) -> str | None:
+        """As a mission's details call it: `aci-224r humid`, or the standard alone where it has one category."""
+        return " ".join(filter(None, (self.standard, self.category))) or None
+
     @model_validator(mode="after")
     def _category_is_the_standards(self) -> Self:
         if self.standard is None:
@@ -31,3 +36,17 @@ class SeveritySettings(Strict):
         if self.category is not None and self.category not in categories:
             raise ValueError(f"{self.category!r} is no category of {self.standard}; there are {', '.join(categories)}")
         return self
+
+
+def severity_of(name: str) -> SeveritySettings:
+    """Return the settings that grade by a standard, named like `SeveritySettings.name`.
+
+    Raises:
+        ValueError: there is no such standard, or not this category of it; the text says what there is.
+    """
+    id_, _, category = name.strip().partition(" ")
+    found = standard(id_)
+    names = [f"{id_} {one}" for one in found.categories]
+    if category.strip() not in {*found.categories, *([""] if len(names) == 1 else [])}:
+        raise ValueError(f"{name!r} is no category of {id_}; there are {', '.join(names)}")
+    return SeveritySettings(standard=id_, category=category.strip() or None)

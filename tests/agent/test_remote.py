@@ -83,13 +83,14 @@ def frames(subscriber: Subscriber) -> int:
 def test_a_service_obeys_answers_and_outlives_what_it_is_sent(
     config: Callable[..., Path], subscriber: Subscriber, tmp_path: Path
 ) -> None:
-    path = config(mission={"structure": "Pier 4", "inspector": "A. Nobody"})
+    path = config(mission={"structure": "Pier 4", "inspector": "A. Nobody"}, severity={"standard": "mlit-tunnel"})
     send = Sender(subscriber)
     send.raw("pause", b'{"id":"kept"}', retain=True)  # before it is there: a command is for now
     with service(path) as (agent, _):
         subscriber.wait_for(lambda: len(subscriber.payloads("cart/crack")) >= 1)
         (start,) = subscriber.payloads("/mission")
-        assert (start["structure"], start["inspector"], start["standard"]) == ("Pier 4", "A. Nobody", None)
+        assert (start["structure"], start["inspector"], start["standard"]) == ("Pier 4", "A. Nobody", "mlit-tunnel")
+        assert {crack["severity_standard"] for crack in subscriber.payloads("cart/crack")} == {"mlit-tunnel r1 crown"}
         for payload in (b"\xff\xfe\x00", b"", b"[" * 10_000, b'{"id":"a/b"}', b"x" * 300_000, b'{"id":1}'):
             send.raw("pause", payload)
         assert send("nonsense")["code"] == "unknown"
@@ -113,10 +114,15 @@ def test_a_service_obeys_answers_and_outlives_what_it_is_sent(
         assert send("end_mission")["status"] == "done"
         subscriber.wait_for(lambda: subscriber.payloads("/mission")[-1]["event"] == "end")
         assert "no mission is going on" in send("end_mission")["error"]
-        assert send("start_mission", structure="Pier 5")["status"] == "done"
+        refused = send("start_mission", standard="ACI")
+        assert (refused["code"], "'ACI' is no standard; there are " in refused["error"]) == ("out_of_range", True)
+        graded = len(subscriber.payloads("cart/crack"))
+        assert send("start_mission", structure="Pier 5", standard="aci-224r humid")["status"] == "done"
         subscriber.wait_for(lambda: subscriber.payloads("/mission")[-1]["event"] == "start")
         last = subscriber.payloads("/mission")[-1]
-        assert (last["structure"], last["inspector"]) == ("Pier 5", "A. Nobody")
+        assert (last["structure"], last["inspector"], last["standard"]) == ("Pier 5", "A. Nobody", "aci-224r humid")
+        subscriber.wait_for(lambda: len(subscriber.payloads("cart/crack")) > graded)
+        assert {p["severity_standard"] for p in subscriber.payloads("cart/crack")[graded:]} == {"aci-224r r1 humid"}
         assert not subscriber.messages("/ack/kept"), "a retained command is ignored"
         assert agent.stop() == 0
     assert sum(message.payload["status"] == "offline" for message in subscriber.messages("/connection")) == 1

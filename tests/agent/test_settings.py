@@ -182,6 +182,43 @@ def test_an_unknown_variable_or_option_is_a_fault(device: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        pytest.param("aci-224r humid", ("aci-224r", "humid"), id="with its category"),
+        pytest.param("  aci-224r   humid ", ("aci-224r", "humid"), id="carelessly typed"),
+        pytest.param("mlit-tunnel", ("mlit-tunnel", None), id="of which there is one only"),
+        pytest.param("mlit-tunnel crown", ("mlit-tunnel", "crown"), id="of which there is one only, named"),
+    ],
+)
+def test_a_missions_standard_grades_its_cracks_whatever_severity_says(
+    device: Path, name: str, expected: tuple[str, str | None]
+) -> None:
+    device.write_text(
+        f"version: 1\nseverity: {{standard: mlit-bridge, category: reinforced}}\nmission: {{standard: {name}}}"
+    )
+    loaded = settings.load(device)
+    assert (loaded.severity.standard, loaded.severity.category) == expected
+    assert loaded.mission.standard == loaded.severity.name
+    assert settings.load(device, overrides={"mission.standard": None}).severity.name == "mlit-bridge reinforced"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ACI 224", "2:21: mission.standard: 'ACI' is no standard; there are aashto-mbei, aci-224r, "),
+        ("aci-224r", "2:21: mission.standard: 'aci-224r' is no category of aci-224r; there are aci-224r dry-air, "),
+        (
+            "aci-224r dry",
+            "2:21: mission.standard: 'aci-224r dry' is no category of aci-224r; there are aci-224r dry-air",
+        ),
+    ],
+)
+def test_an_unknown_standard_is_named_with_those_that_there_are(device: Path, name: str, expected: str) -> None:
+    (fault,) = faults(device, f"version: 1\nmission: {{standard: {name}}}\n")
+    assert fault.startswith(f"device.yaml:{expected}")
+
+
 class TestSecrets:
     @pytest.fixture
     def mqtt(self) -> settings.MqttSettings:
