@@ -26,6 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+plot = typer.Typer(help="Draw what a trained network has inside.", no_args_is_help=True)
+app.add_typer(plot, name="plot")
+
 JsonOut = Annotated[bool, typer.Option("--json", help="Print one object.")]
 
 _faults_told = partial(
@@ -119,7 +122,7 @@ def table(
     ] = False,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs of each row.")] = 1,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Folder of the data sets, instead of the rows' own.")
+        Path | None, typer.Option("--data", help="Folder of the data sets, or the one set of the rows.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Where the runs go; runs/tables/PAPER if not given.")
@@ -143,6 +146,43 @@ def table(
         tables.save_picture(found, results, stem.with_suffix(".png"))
         Console(width=None if sys.stdout.isatty() else 200).print(tables.drawn(found, results))
         typer.echo(f"{stem}.csv  {stem}.png")
+
+
+Run = Annotated[Path, typer.Argument(help="A run's folder, or a checkpoint.")]
+PlotsOut = Annotated[Path | None, typer.Option("--out", help="Folder of the pictures; RUN/plots if not given.")]
+
+
+@plot.command("features")
+def plot_features(
+    run: Run,
+    out: PlotsOut = None,
+    patches: Annotated[int, typer.Option(min=4, max=20000, help="At most so many of the held-back patches.")] = 1000,
+) -> None:
+    """Lay out a gate's features by t-SNE, coloured by class and by kappa, the attack's steps that each stands."""
+    with _faults_told():
+        from train import plots
+
+        net, settings = plots.open_run(run)
+        cloud = plots.feature_cloud(net, settings, limit=patches)
+        if cloud.skipped:
+            typer.echo(f"skipped {len(cloud.skipped)}: {cloud.skipped[0]}", err=True)
+        written = plots.plot_features(cloud, plots.folder_of(run, out), title=settings.name)
+        typer.echo("  ".join(map(str, written)))
+
+
+@plot.command("maps")
+def plot_maps(
+    run: Run,
+    out: PlotsOut = None,
+    image: Annotated[Path | None, typer.Option("--image", help="A photo; the first held back with a crack.")] = None,
+) -> None:
+    """Draw what each module of a Spiral-Net passes on for one photo."""
+    with _faults_told():
+        from train import plots
+
+        net, settings = plots.open_run(run)
+        picture = plots.held_back_picture(settings) if image is None else plots.given_picture(image)
+        typer.echo(plots.plot_maps(net, picture, plots.folder_of(run, out), title=settings.name))
 
 
 @app.command("check-data")

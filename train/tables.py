@@ -10,38 +10,23 @@ from __future__ import annotations
 import csv
 import json
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from pydantic import Field, PositiveInt, ValidationError
 from rich.table import Table as Drawn
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from agent import strict_yaml
-from agent.contract.arrays import Bool, UInt8
 from agent.contract.strict import Strict
-from agent.errors import ConfigError, InputError
+from agent.errors import ConfigError
 from train.checkpoint import load_checkpoint
-from train.data.crops import Part, gate_view, to_tensor
-from train.data.sources import open_sources
-from train.evaluate import Patch, Sample, evaluate_gate, evaluate_segmentation
 from train.fit import LAST, RUN_NAME, fit
-from train.losses.gagl import fga_pgd
-from train.metrics.classification import pgd_error_rate
-from train.metrics.pixels import STRICT, flex, tolerance
-from train.models.gate import PatchNet
-from train.settings import Settings, load
-from train.validation import segment
+from train.held_back import judge_held_back, multiply_adds
+from train.settings import RenderedSource, Settings, load
 
 TABLE_FILE: Final = "table.yaml"
-TIMED: Final = 5  # pictures for the frames per second
 
 
 class Row(Strict):
@@ -52,6 +37,10 @@ class Row(Strict):
     epochs: PositiveInt | None = Field(default=None, description="Where rows differ in it alone; None is the file's.")
     paper: dict[str, float] = Field(description="What the paper prints, by our metric's name, as a share of 1.")
     quick: bool = Field(default=True, description="Whether --quick trains it.")
+    quick_settings: tuple[str, ...] = Field(default=(), description="What --quick changes in this row beside the rest.")
+    reconstruction: bool = Field(
+        default=False, description="Whether its network was built from less than its paper's own description."
+    )
 
 
 class PaperTable(Strict):
@@ -118,7 +107,7 @@ def run_table(
         out: where the runs go, one folder per row and seed.
         quick: with `quick` and `quick_epochs` of the table, and its quick rows alone.
         seeds: how many runs of each row, from seed 0.
-        data: in place of the rows' data.root.
+        data: in place of the rows' data.root, or the folder of the one set that a row has.
         told: is told what is being trained.
 
     Raises:
@@ -143,12 +132,24 @@ def _settings(
     name = f"{Path(row.config).stem}-{row.epochs or 'as-it-is'}-{'quick' if quick else 'whole'}-{seed}"
     overrides = [
         *(table.quick if quick else ()),
+        *(row.quick_settings if quick else ()),
         *([f"optimiser.epochs={epochs}"] if epochs else []),
-        *([f"data.root={json.dumps(str(data))}"] if data else []),
         f"seed={seed}",
         f"out={json.dumps(str(out / name))}",
     ]
-    return load(folder / row.config, overrides)
+    config = folder / row.config
+    if data is not None:
+        overrides += _at(data, load(config, overrides))
+    return load(config, overrides)
+
+
+def _at(data: Path, settings: Settings) -> list[str]:
+    """Return what makes a row read below `data`: the folder of its sets, or the one set that it has."""
+    sources = [source for source in settings.data.sources if not isinstance(source, RenderedSource)]
+    root = data
+    if len(sources) == 1 and not (data / sources[0].folder).is_dir() and data.resolve().name == sources[0].folder.name:
+        root = data.resolve().parents[len(sources[0].folder.parts) - 1]
+    return [f"data.root={json.dumps(str(root))}"]
 
 
 def _trained(settings: Settings) -> float:
@@ -180,118 +181,14 @@ def _judged(row: Row, table: PaperTable, runs: Sequence[tuple[Settings, float]])
         epochs=runs[0][0].optimiser.epochs,
         seconds=statistics.mean(seconds for _, seconds in runs),
         parameters=passport.parameters,
-        multiply_adds=_multiply_adds(net, judged.extent_hw, passport.stride_px),
+        multiply_adds=multiply_adds(net, judged.extent_hw, passport.stride_px),
         frames_per_second=judged.frames_per_second,
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """A network on the pictures that its run held back."""
-
-    figures: dict[str, float | None]
-    extent_hw: tuple[int, int]  # of the first picture, as the network is given it
-    frames_per_second: float
-
-
-def judge_held_back(net: nn.Module, settings: Settings) -> Judged:
-    """Judge a network in eval mode, on the CPU, on its run's real validation pictures, at threshold 0.5.
-
-    Raises:
-        ConfigError: the run held no photos back.
-    """
-    parts = [part for part in open_sources(settings).validation if part.indices and part.source.real]
-    if not parts:
-        raise ConfigError("data.sources: a table needs photos that are held back (validation above 0)")
-    first = parts[0].source.load(parts[0].indices[0]).image_rgb
-    if settings.task == "gate":
-        return _judged_gate(net, settings, parts, first)
-    stride = int(net.stride_px)  # type: ignore[arg-type]
-
-    def predict(image: UInt8) -> UInt8:
-        return segment(net, image, stride_px=stride, device=torch.device("cpu"))
-
-    matchings = (STRICT, flex(2), tolerance(2), tolerance(5))
-    found = evaluate_segmentation(predict, _samples(parts), threshold=0.5, matchings=matchings, resamples=0)
-    figures = {metric.name: metric.value for metric in found.metrics}
-    return Judged(figures=figures, extent_hw=first.shape[:2], frames_per_second=_rate(lambda: predict(first)))
-
-
-def _judged_gate(net: nn.Module, settings: Settings, parts: Sequence[Part], first: UInt8) -> Judged:
-    patches, kept = _patches(parts), []
-    gate = cast("PatchNet", net)
-
-    def ask(image: UInt8) -> float:
-        with torch.no_grad():
-            found = gate.answers(to_tensor(gate_view(image, settings.gate)[None]))
-        kept.append(found.features[0])
-        return float((found.logits[0, 1] - found.logits[0, 0]).double().sigmoid())
-
-    rate = _rate(lambda: ask(first))
-    kept.clear()
-    found = evaluate_gate(ask, patches, threshold=0.5, resamples=0)
-    figures = {metric.name: metric.value for metric in found.metrics}
-    if not found.failures:
-        labels = torch.tensor([int(patch.crack) for patch in patches])
-        figures["gate.pgd_error_rate"] = _pgd_error_rate(torch.stack(kept), labels, gate)
-    view = gate_view(first, settings.gate)
-    return Judged(figures=figures, extent_hw=view.shape[:2], frames_per_second=rate)
-
-
-def _pgd_error_rate(features: Tensor, labels: Tensor, gate: PatchNet) -> float | None:
-    """Return the error after PGD-20 on features; gamma and epsilon in units of their root mean square."""
-    scale = float(features.square().mean().sqrt())
-
-    def attack(of: Tensor, true: Tensor) -> Tensor:
-        return fga_pgd(of, true, gate.head, step_size=0.1 * scale, radius=2.1 * scale, steps=20).features
-
-    def classify(attacked: Tensor) -> NDArray[np.int64]:
-        with torch.no_grad():
-            return np.asarray(gate.head(attacked).argmax(1))
-
-    return pgd_error_rate(features, labels, attack=attack, classify=classify)
-
-
-def _samples(parts: Sequence[Part]) -> list[Sample]:
-    def loader(part: Part, index: int) -> Callable[[], tuple[UInt8, Bool | None]]:
-        def load_pair() -> tuple[UInt8, Bool | None]:
-            picture = part.source.load(index)
-            return picture.image_rgb, picture.mask
-
-        return load_pair
-
-    return [Sample(name=part.source.label(i), load=loader(part, i)) for part in parts for i in part.indices]
-
-
-def _patches(parts: Sequence[Part]) -> list[Patch]:
-    def loader(part: Part, index: int) -> Callable[[], UInt8]:
-        return lambda: part.source.load(index).image_rgb
-
-    found = []
-    for part in parts:
-        for i in part.indices:
-            try:
-                cracked = part.source.load(i).cracked
-            except InputError:
-                cracked = False  # met again, and counted, when it is judged
-            found.append(Patch(name=part.source.label(i), crack=cracked, load=loader(part, i)))
-    return found
-
-
-def _rate(once: Callable[[], object]) -> float:
-    once()
-    start = time.perf_counter()
-    for _ in range(TIMED):
-        once()
-    return TIMED / (time.perf_counter() - start)
-
-
-def _multiply_adds(net: nn.Module, extent: tuple[int, int], stride: int) -> int:
-    """Return the multiply-adds of a picture of this extent, rounded up to the stride."""
-    height, width = (-(-edge // stride) * stride for edge in extent)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(torch.zeros(1, 3, height, width))
-    return int(counter.get_total_flops()) // 2
+def named(row: Row) -> str:
+    """Return what a table calls a row."""
+    return f"{row.label} (reconstruction)" if row.reconstruction else row.label
 
 
 def drawn(table: PaperTable, results: Sequence[Result]) -> Drawn:
@@ -304,7 +201,7 @@ def drawn(table: PaperTable, results: Sequence[Result]) -> Drawn:
     for column in ("epochs", "seconds", "parameters", "multiply-adds", "GFLOP", "frames/s"):
         shown.add_column(column, justify="right")
     for result in results:
-        cells = [result.row.label]
+        cells = [named(result.row)]
         for name in table.metrics:
             printed = result.row.paper.get(name)
             cells += [_with_spread(result.values[name]), "-" if printed is None else f"{printed:.4f}"]
@@ -334,7 +231,7 @@ def save_csv(table: PaperTable, results: Sequence[Result], path: Path) -> None:
         of_metrics = [f"{name} {what}" for name in table.metrics for what in ("mean", "sd", "seeds", "paper")]
         writer.writerow(["row", *of_metrics, "epochs", "seconds", "parameters", "multiply_adds", "frames_per_second"])
         for result in results:
-            cells: list[object] = [result.row.label]
+            cells: list[object] = [named(result.row)]
             for name in table.metrics:
                 found = result.values[name]
                 mean = f"{statistics.mean(found):.6f}" if found else ""
@@ -350,7 +247,7 @@ def save_picture(table: PaperTable, results: Sequence[Result], path: Path) -> No
 
     figure = Figure(figsize=(5.2 * len(table.metrics) + 1.5, 0.55 * len(results) + 1.8), layout="constrained")
     axes = figure.subplots(1, len(table.metrics), sharey=True, squeeze=False)[0]
-    labels = [result.row.label for result in results]
+    labels = [named(result.row) for result in results]
     for ax, (name, told) in zip(axes, table.metrics.items(), strict=True):
         for place, result in enumerate(results):
             found = result.values[name]

@@ -13,9 +13,10 @@ import pytest
 import yaml
 from rich.console import Console
 
-from agent.errors import ConfigError
+from agent.errors import ConfigError, InputError
 from tests.support.commands import crack
 from train.fit import RUN_NAME, fit
+from train.objectives import build_network, build_objective
 from train.settings import load
 from train.tables import drawn, read_table, run_table, save_csv, save_picture
 
@@ -80,7 +81,11 @@ def test_every_row_of_a_table_loads_as_quick_changes_it(folder: Path) -> None:
         assert set(row.paper) <= set(table.metrics)
         assert all(0 <= value <= 1 for value in row.paper.values())
     for row in quick:
-        assert load(folder / row.config, table.quick).optimiser.steps_per_epoch <= 300
+        settings = load(
+            folder / row.config, [*table.quick, *row.quick_settings, f"optimiser.epochs={table.quick_epochs}"]
+        )
+        assert settings.optimiser.steps_per_epoch <= 300
+        build_objective(settings, build_network(settings))  # its options fit the network and the fewer epochs
     assert {row.config for row in table.rows} == {path.name for path in ROWS if path.parent == folder}
 
 
@@ -153,6 +158,28 @@ def test_quick_leaves_rows_out_and_shortens_the_others(small_table: Path, tmp_pa
     assert [(result.row.label, result.epochs) for result in results] == [("cross-entropy", 1)]
     (record,) = (tmp_path / "out").glob(f"*/{RUN_NAME}")
     assert json.loads(record.read_text())["settings"]["optimiser"]["steps_per_epoch"] == 1
+
+
+def test_a_row_can_be_quick_in_its_own_way_and_says_if_it_is_a_reconstruction(
+    small_table: Path, tmp_path: Path
+) -> None:
+    file = small_table / "table.yaml"
+    content = yaml.safe_load(file.read_text())
+    content["rows"][0] |= {"quick_settings": ["optimiser.steps_per_epoch=3"], "reconstruction": True}
+    file.write_text(yaml.safe_dump(content))
+    table, results = run_table(small_table, tmp_path / "out", quick=True)
+    (record,) = (tmp_path / "out").glob(f"*/{RUN_NAME}")
+    assert json.loads(record.read_text())["settings"]["optimiser"]["steps_per_epoch"] == 3
+    save_csv(table, results, tmp_path / "t.csv")
+    assert "cross-entropy (reconstruction)" in (tmp_path / "t.csv").read_text()
+
+
+def test_data_is_the_folder_of_the_sets_or_the_rows_one_set(small_table: Path, photos: Path, tmp_path: Path) -> None:
+    _, above = run_table(small_table, tmp_path / "above", quick=True, data=photos)
+    _, itself = run_table(small_table, tmp_path / "itself", quick=True, data=photos / "pairs")
+    assert [result.values for result in above] == [result.values for result in itself]
+    with pytest.raises(InputError, match="classes"):
+        run_table(small_table, tmp_path / "neither", quick=True, data=photos / "classes")
 
 
 def test_the_multiply_adds_of_a_convolution_are_counted_by_hand(small_table: Path, tmp_path: Path) -> None:
