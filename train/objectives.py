@@ -24,7 +24,7 @@ from train.losses.cirl import CIRL, Phase, frozen_copy
 from train.losses.patches import at_least_float32
 from train.losses.reduce import over_ranks, scaled
 from train.models.gate import CosineHead, PatchAnswers, PatchNet
-from train.models.registry import DeeplySupervised
+from train.models.registry import DeeplySupervised, WithBoundaries
 from train.models.variance import WithVarianceHead, at_size
 from train.settings import Settings
 from train.validation import Validation, validate_gate, validate_segmenter
@@ -95,14 +95,24 @@ class Segment(Objective):
         return _built(settings.loss.name, settings.loss.options)
 
     def forward(self, net: nn.Module, batch: Batch, moment: Moment) -> Tensor:
-        """Return the loss of the maps; of a deeply supervised network, the sum over its outputs."""
+        """Return the loss of the maps; the sum over its outputs, and its boundaries, where a network has several."""
         del moment
+        if isinstance(net, WithBoundaries):
+            maps, edges = net.maps_and_boundaries(batch.image)
+            border = boundary(batch.mask)
+            losses = [self.loss(m, batch.mask) for m in maps] + [self.loss(edge, border) for edge in edges]
+            return torch.stack(losses).sum()
         outputs = net.outputs(batch.image) if isinstance(net, DeeplySupervised) else [net(batch.image)]
         return torch.stack([self.loss(logits, batch.mask) for logits in outputs]).sum()
 
     def validate(self, net: nn.Module, parts: tuple[Part, ...], device: torch.device) -> Validation:
         """Judge on whole pictures."""
         return validate_segmenter(net, parts, stride_px=self._stride_px, device=device)
+
+
+def boundary(mask: Tensor) -> Tensor:
+    """Return 1 where crack and no crack touch, on either side, 3 x 3 neighbours; (N, 1, H, W) like the mask."""
+    return F.max_pool2d(mask, 3, stride=1, padding=1) + F.max_pool2d(-mask, 3, stride=1, padding=1)
 
 
 class Cirl(Segment):

@@ -33,6 +33,7 @@ from train.settings import Settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from numpy.typing import NDArray
 
 FEATURES: Final = "features.png"
@@ -151,12 +152,14 @@ def plot_features(cloud: FeatureCloud, folder: Path, *, title: str) -> tuple[Pat
     ax = figure.subplots()
     for crack, colours, name in ((False, "Blues", "clean"), (True, "Reds", "crack")):
         of = cloud.cracked == crack
+        x, y = places[of].T
         drawn = ax.scatter(
-            *places[of].T, c=cloud.kappa[of] / cloud.steps, cmap=_dark_half(colours), vmin=0, vmax=1, s=14, linewidths=0
+            x, y, c=cloud.kappa[of] / cloud.steps, cmap=_dark_half(colours), vmin=0, vmax=1, s=14, linewidths=0
         )
         figure.colorbar(drawn, ax=ax, shrink=0.75, label=f"{name}: kappa / {cloud.steps} steps")
     wrong = cloud.kappa == 0
-    ax.scatter(*places[wrong].T, s=34, facecolors="none", edgecolors="black", linewidths=0.8, label="told wrongly")
+    x, y = places[wrong].T
+    ax.scatter(x, y, s=34, facecolors="none", edgecolors="black", linewidths=0.8, label="told wrongly")
     if wrong.any():
         ax.legend(loc="best", fontsize=8)
     ax.set_xticks([])
@@ -260,7 +263,7 @@ def _laid_out(features: Float32) -> Float64:
     return np.asarray(tsne.fit_transform(features), np.float64)
 
 
-def _dark_half(name: str) -> object:
+def _dark_half(name: str) -> Colormap:
     """Return a colour map without its palest quarter, which would vanish on white."""
     from matplotlib import colormaps  # noqa: PLC0415
     from matplotlib.colors import ListedColormap  # noqa: PLC0415

@@ -14,8 +14,16 @@ from export.to_onnx import to_onnx
 from tests.support.networks import NARROW
 from train import models
 
+LONG = {"u_cliquenet", "crackseg", "crackformer"}  # to trace: half a minute and more
 
-@pytest.mark.parametrize(("name", "options", "edge"), NARROW, ids=[f"{n}-{i}" for i, (n, *_) in enumerate(NARROW)])
+
+@pytest.mark.parametrize(
+    ("name", "options", "edge"),
+    [
+        pytest.param(*net, marks=[pytest.mark.slow] if net[0] in LONG else [], id=f"{net[0]}-{i}")
+        for i, net in enumerate(NARROW)
+    ],
+)
 def test_a_network_answers_the_same_from_onnx(name: str, options: dict[str, Any], edge: int) -> None:
     torch.manual_seed(0)
     graph = SegmenterGraph(models.build(name, **options)).eval()

@@ -16,4 +16,11 @@ NARROW: Final[list[tuple[str, dict[str, Any], int]]] = [
     ("fcn8s", {"width": 1 / 8}, 64),
     ("segnet", {"width": 1 / 8}, 64),
     ("deepcrack", {"width": 1 / 8}, 64),
+    ("u_cliquenet", {"growth": 2}, 64),
+    ("crackseg", {"width": 32}, 64),
+    ("vgg_unet", {"width": 1 / 8}, 64),
+    ("modified_unet", {"channels": 4}, 64),
+    ("dru", {"channels": 8}, 64),
+    ("crackformer", {"width": 1 / 8}, 64),
+    ("jtfn", {"width": 1 / 8}, 64),
 ]

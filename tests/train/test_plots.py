@@ -6,7 +6,6 @@ import csv
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -36,8 +35,7 @@ def gate(photos: Path, tmp_path: Path) -> Settings:
 
 def spiral(photos: Path, out: Path, connection: str = "concatenate") -> Settings:
     model = {"name": "spiral_net", "options": {"width": 1 / 16, "depths": [1, 2, 3], "connection": connection}}
-    changes = {"model": model, "optimiser": {"batch": 2, "epochs": 1, "steps_per_epoch": 1}}
-    settings = tiny_settings(photos, out, **changes)
+    settings = tiny_settings(photos, out, model=model, optimiser={"batch": 2, "epochs": 1, "steps_per_epoch": 1})
     fit(settings)
     return settings
 
@@ -67,7 +65,7 @@ def test_the_features_are_drawn_and_their_points_written(gate: Settings, tmp_pat
     net, settings = open_run(gate.folder)
     cloud = feature_cloud(net, settings)
     picture, points = plot_features(cloud, tmp_path, title="t")
-    assert cv2.imread(str(picture)).std() > 1
+    assert read_rgb(picture).std() > 1
     with points.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["patch"] for row in rows] == list(cloud.names)
@@ -93,7 +91,7 @@ def test_a_spiral_nets_maps_are_drawn_beside_picture_truth_and_probability(
     photos: Path, tmp_path: Path, connection: str
 ) -> None:
     net, settings = open_run(spiral(photos, tmp_path / "run", connection).folder)
-    drawn = cv2.imread(str(plot_maps(net, held_back_picture(settings), tmp_path, title="t")))
+    drawn = read_rgb(plot_maps(net, held_back_picture(settings), tmp_path, title="t"))
     assert drawn.std() > 10
     assert drawn.shape[1] > drawn.shape[0], "picture, truth, three maps, probability: two rows of five"
 

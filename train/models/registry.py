@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, cast, runtime_checkable
@@ -10,15 +11,21 @@ from torch import Tensor, nn
 
 from agent.errors import ConfigError
 from train.models.classifiers import PatchClassifier
+from train.models.clique import UCliqueNet
+from train.models.crackformer import CrackFormer
+from train.models.crackseg import CrackSeg
 from train.models.deeplab import DeepLabV3, DeepLabV3Plus
+from train.models.dru import DRU
 from train.models.fcn import FCN8s
 from train.models.gate import PatchGate
 from train.models.hed import HED
+from train.models.jtfn import JTFN
 from train.models.rcf import RCF
 from train.models.revised_unet import RevisedUNet
 from train.models.segnet import DeepCrack, SegNet
 from train.models.spiral_net import SpiralNet, VanillaUNet
 from train.models.unet import HalfResUNet
+from train.models.unet_rivals import ModifiedUNet, VGGUNet
 
 
 class CrackNet(Protocol):
@@ -34,6 +41,15 @@ class DeeplySupervised(Protocol):
 
     def outputs(self, image: Tensor) -> list[Tensor]:
         """Return its logits and those of each side, all (N, 1, H, W), of an image (N, 3, H, W) in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class WithBoundaries(Protocol):
+    """A segmentation network that also draws where cracks end, and is trained on both."""
+
+    def maps_and_boundaries(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return logits (N, 1, H, W) of the crack, those that count first, and of its boundary."""
         ...
 
 
@@ -53,6 +69,14 @@ MODELS: Final[Mapping[str, Callable[..., nn.Module]]] = {
     "deeplab_v3": DeepLabV3,
     "deeplab_v3_plus": DeepLabV3Plus,
     "patch_classifier": PatchClassifier,
+    # rebuilt from less than their papers' own description
+    "u_cliquenet": UCliqueNet,
+    "crackseg": CrackSeg,
+    "vgg_unet": VGGUNet,
+    "modified_unet": ModifiedUNet,
+    "dru": DRU,
+    "crackformer": CrackFormer,
+    "jtfn": JTFN,
 }
 
 
@@ -63,7 +87,9 @@ def build(name: str, **options: object) -> nn.Module:
         ConfigError: no such network, or an option it does not have.
     """
     if name not in MODELS:
-        raise ConfigError(f"model.name: {name!r} is not one of {', '.join(MODELS)}")
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"model.name: {name!r} is not one of {', '.join(MODELS)}{hint}")
     known = inspect.signature(MODELS[name]).parameters
     for option in options:
         if option not in known:

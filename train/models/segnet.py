@@ -96,23 +96,23 @@ def _there_and_back(
     for encoder in encoders:
         x = encoder(x)
         encoded.append(x)
-        x, place = _pool(x)
+        x, place = pooled_with_place(x)
         places.append(place)
     decoded: list[Tensor] = []
     for decoder, place in zip(reversed(decoders), reversed(places), strict=True):
-        x = decoder(_unpool(x, place))
+        x = decoder(unpooled(x, place))
         decoded.insert(0, x)
     return encoded, decoded
 
 
-def _pool(x: Tensor) -> tuple[Tensor, Tensor]:
+def pooled_with_place(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the largest of each 2 x 2 pixels, and which of the four it was, as 0 and 1: (N, C, 4, H / 2, W / 2)."""
     fours = torch.unflatten(F.pixel_unshuffle(x, 2), 1, (x.shape[1], 4))
     largest = fours.argmax(2, keepdim=True)
     return fours.amax(2), (largest == torch.arange(4, device=x.device)[:, None, None]).to(x.dtype)
 
 
-def _unpool(x: Tensor, place: Tensor) -> Tensor:
+def unpooled(x: Tensor, place: Tensor) -> Tensor:
     """Return each value where the largest of its four pixels was, 0 elsewhere."""
     return F.pixel_shuffle((x[:, :, None] * place).flatten(1, 2), 2)
 

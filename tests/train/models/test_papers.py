@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,9 +15,12 @@ from torch.nn import functional as F
 from agent.errors import ConfigError
 from tests.support.networks import NARROW
 from train import models
-from train.models.registry import DeeplySupervised
-from train.models.segnet import _pool, _unpool
+from train.models.clique import CliqueBlock
+from train.models.crackformer import HEADS, KEY, REACH, Lambda
+from train.models.registry import DeeplySupervised, WithBoundaries
+from train.models.segnet import pooled_with_place, unpooled
 from train.models.spiral_net import INCREASING, WIDE, SpiralNet, VanillaUNet
+from train.objectives import boundary
 
 # full width -> parameters; where a paper prints them, to the last digit that it prints
 PARAMETERS: list[tuple[str, dict[str, Any], int]] = [
@@ -29,6 +34,14 @@ PARAMETERS: list[tuple[str, dict[str, Any], int]] = [
     ("segnet", {}, 29_443_585),  # 29.44M
     ("deepcrack", {}, 29_482_571),  # 29.48M
     ("deeplab_v3_plus", {}, 40_347_041),  # 40.35M
+    # reconstructions: what their docstrings say, beside the paper's figure where it prints one
+    ("u_cliquenet", {}, 488_925),  # 487.77K
+    ("crackseg", {}, 53_006_145),  # 53.87M
+    ("vgg_unet", {}, 25_866_945),
+    ("modified_unet", {}, 8_633_921),
+    ("dru", {}, 33_529_345),
+    ("crackformer", {}, 7_779_147),
+    ("jtfn", {}, 26_564_290),
 ]
 BACKBONES = ["resnet50", "vgg16", "convnet", "crack_cnn", "sdnet", "alinet", "silvanet"]
 
@@ -58,7 +71,11 @@ def test_a_network_answers_for_each_pixel_and_learns_with_every_part(
     torch.manual_seed(0)
     net = models.build(name, **options)
     image = torch.rand(2, 3, edge, edge + int(net.stride_px))  # type: ignore[arg-type]
-    outputs = net.outputs(image) if isinstance(net, DeeplySupervised) else [net(image)]
+    if isinstance(net, WithBoundaries):
+        maps, edges = net.maps_and_boundaries(image)
+        outputs = [*maps, *edges]
+    else:
+        outputs = net.outputs(image) if isinstance(net, DeeplySupervised) else [net(image)]
     assert all(logits.shape == (2, 1, *image.shape[2:]) for logits in outputs)
     torch.autograd.backward(sum((logits.square().mean() for logits in outputs), torch.zeros(())))
     for part, parameter in net.named_parameters():
@@ -71,12 +88,19 @@ def test_a_network_reaches_as_far_as_it_says(name: str, options: dict[str, Any],
     """No farther, by the gradient with weights that cannot cancel, and for a part of the pixels just so far."""
     torch.manual_seed(0)
     net = models.build(name, **options).eval()
-    declared, stride = net.receptive_field_px, int(net.stride_px)  # type: ignore[arg-type]
-    assert isinstance(declared, int)
+    declared, stride = cast("int | None", net.receptive_field_px), int(cast("int", net.stride_px))
+    if declared is None:  # it says that it sees all of any image
+        image = torch.rand(1, 3, 64, 16 * stride, requires_grad=True)
+        (gradient,) = torch.autograd.grad(net(image)[0, 0, 0, 0], image)
+        assert gradient[..., -stride:].abs().max() > 0
+        return
     for parameter in net.parameters():
         parameter.data.abs_().add_(1e-3)
+    if name == "dru":  # averages, so that no gate is shut, in double precision, which their products need
+        for parameter in net.double().parameters():
+            parameter.data.div_(parameter.data.flatten(1).sum(1).amax() if parameter.ndim == 4 else 1)
     edge = max(edge, (declared // stride + 3) * stride)
-    image = torch.rand(1, 3, max(64, 2 * stride), edge, requires_grad=True)
+    image = torch.rand(1, 3, max(64, 2 * stride), edge, dtype=next(net.parameters()).dtype, requires_grad=True)
     logits, farthest = net(image), 0
     for offset in (0, 1, stride // 2, stride - 1):
         at = edge // 2 // stride * stride + offset
@@ -90,10 +114,68 @@ def test_a_network_reaches_as_far_as_it_says(name: str, options: dict[str, Any],
 def test_unpooling_returns_each_value_to_where_the_largest_was() -> None:
     """SegNet, section 3, against torch's own max pooling with indices."""
     x = torch.rand(2, 3, 8, 12).round(decimals=1)  # with ties
-    pooled, place = _pool(x)
+    pooled, place = pooled_with_place(x)
     expected, indices = F.max_pool2d(x, 2, return_indices=True)
     assert torch.equal(pooled, expected)
-    assert torch.equal(_unpool(pooled + 1, place), F.max_unpool2d(expected + 1, indices, [2, 2]))
+    assert torch.equal(unpooled(pooled + 1, place), F.max_unpool2d(expected + 1, indices, [2, 2]))
+
+
+def test_a_clique_block_is_yangs_alternation() -> None:
+    """CliqueNet, equations (1) and (2), layer by layer with the block's own weights, without normalisation."""
+    torch.manual_seed(0)
+    block, x = CliqueBlock(5, 2).eval(), torch.rand(1, 5, 6, 7)
+
+    def weight(taker: int, giver: int) -> torch.Tensor:
+        others = cast("nn.ModuleList", block.between[taker])
+        return cast("torch.Tensor", others[giver if giver < taker else giver - 1].weight)
+
+    def conv(value: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(value, kernel, padding=1)
+
+    with torch.no_grad():
+        unit = 1 / (1 + 1e-5) ** 0.5  # fresh batch normalisation
+        state: dict[int, torch.Tensor] = {}
+        for i in range(4):
+            total = conv(x, block.entering[i].weight)  # type: ignore[arg-type]
+            for j in range(i):
+                total = total + conv(state[j], weight(i, j))
+            state[i] = F.relu(unit * total)
+        for i in range(4):
+            state[i] = F.relu(unit * sum((conv(state[j], weight(i, j)) for j in range(4) if j != i), torch.zeros(())))
+        torch.testing.assert_close(block(x), torch.cat([state[i] for i in range(4)], dim=1), atol=1e-5, rtol=1e-4)
+
+
+def test_a_lambda_layer_is_its_sums_over_pixels() -> None:
+    """LambdaNetworks, section 2: content over all pixels, position over the neighbourhood, by a loop."""
+    torch.manual_seed(0)
+    attention, x = Lambda(8).eval(), torch.rand(1, 8, 9, 10)
+    with torch.no_grad():
+        queries = attention.queries(x)[0].reshape(HEADS, KEY, 9, 10)
+        keys = attention.keys(x)[0].reshape(KEY, -1).softmax(1).reshape(KEY, 9, 10)
+        values, found = attention.values(x)[0], attention(x)[0].reshape(HEADS, 2, 9, 10)
+        for row, column in ((0, 0), (4, 5), (8, 9)):
+            context = torch.einsum("krc,vrc->kv", keys, values)
+            position = attention.position.bias[:, None].repeat(1, 2)  # type: ignore[index]
+            for i in range(9):
+                for j in range(10):
+                    a, b = i - row + REACH // 2, j - column + REACH // 2
+                    if 0 <= a < REACH and 0 <= b < REACH:
+                        position += attention.position.weight[:, 0, 0, a, b, None] * values[None, :, i, j]
+            expected = queries[:, :, row, column] @ (context + position)
+            torch.testing.assert_close(found[:, :, row, column], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_feedback_changes_the_map_and_its_boundary_is_learnt_from_the_masks_edge() -> None:
+    torch.manual_seed(0)
+    net = models.build("jtfn", width=1 / 8).eval()
+    with torch.no_grad():
+        maps, edges = net.maps_and_boundaries(torch.rand(1, 3, 64, 64))  # type: ignore[operator]
+    assert len(maps) == len(edges) == 2
+    assert not torch.allclose(maps[0], maps[1])
+    mask = torch.zeros(1, 1, 7, 9)
+    mask[..., 2:5, 3:6] = 1
+    grown, shrunk = (op(mask[0, 0].numpy(), np.ones((3, 3), np.uint8)) for op in (cv2.dilate, cv2.erode))
+    assert np.array_equal(boundary(mask)[0, 0].numpy(), grown - shrunk)
 
 
 def test_spiral_nets_maps_are_as_many_as_its_modules_and_never_negative() -> None:
@@ -127,6 +209,13 @@ def test_spiral_net_asks_for_an_extent_that_comes_back_whole() -> None:
         ("deeplab_v3_plus", {"width": 0}, "width=0"),
         ("deeplab_v3", {"weights": "/absent.pth"}, "absent.pth"),
         ("patch_classifier", {"backbone": "resnet"}, "resnet50"),
+        ("u_cliquenet", {"growth": 0}, "growth=0"),
+        ("crackseg", {"width": 0}, "width=0"),
+        ("modified_unet", {"dropout": 1}, "dropout=1"),
+        ("dru", {"rounds": 1}, "rounds=1"),
+        ("crackformer", {"width": 1 / 32}, "4 heads"),
+        ("jtfn", {"rounds": 1}, "rounds=1"),
+        ("vgg_unet", {"width": 0.001}, "no channel"),
     ],
 )
 def test_options_that_make_no_network_are_refused(name: str, options: dict[str, Any], fault: str) -> None:
