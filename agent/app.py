@@ -42,6 +42,7 @@ from agent.health.disk import check_writable
 from agent.health.governor import open_governor
 from agent.health.notify import notifier
 from agent.health.vitals import Vitals
+from agent.infer.engine_process import log_progress
 from agent.infer.golden import GoldenAnswers, compare_golden
 from agent.infer.runtimes import open_backend
 from agent.inference import Inference
@@ -254,10 +255,11 @@ def selftest(settings: Settings) -> GoldenAnswers:
     Raises:
         BundleError: the bundle is altered, or has no golden tiles.
         RuntimeUnavailableError: this device does not have the runtime.
+        EngineError: TensorRT cannot build its engines.
     """
     bundle = open_bundle(settings.bundle)
     runtime = settings.runtime
-    backend = open_backend(runtime.name, bundle, variant=runtime.variant, engine=runtime.engine)
+    backend = open_backend(runtime.name, bundle, variant=runtime.variant, engine=runtime.engine, tell=log_progress)
     return compare_golden(bundle, backend)
 
 

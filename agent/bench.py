@@ -6,10 +6,10 @@ process are given as well, and ratios between devices should be made from runs o
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -17,13 +17,13 @@ import cv2
 import numpy as np
 
 from agent.bundles import open_bundle
+from agent.choose import serving, workers
 from agent.contract.arrays import UInt8
 from agent.contract.bundle import Bundle
 from agent.contract.frame import Scale
-from agent.detect import Detector
-from agent.detect.memory import MEBIBYTE, MemoryBudget
 from agent.health.readings import read_sysfs
 from agent.infer.backend import Backend
+from agent.infer.engine_process import log_progress
 from agent.infer.runtimes import open_backend
 from agent.measure import measure_cracks
 from agent.settings import Settings
@@ -101,26 +101,21 @@ def bench(settings: Settings, *, repetitions: int) -> BenchFigures:
     Raises:
         BundleError: the bundle cannot be used.
         RuntimeUnavailableError: this device does not have the runtime.
+        EngineError: TensorRT cannot build its engines.
     """
-    runtime, detect = settings.runtime, settings.detect
+    runtime = settings.runtime
     bundle = open_bundle(settings.bundle)
-    workers = runtime.workers or len(os.sched_getaffinity(0))
-    backend = open_backend(runtime.name, bundle, variant=runtime.variant, workers=workers)
+    count = workers(settings)
+    backend = open_backend(
+        runtime.name, bundle, variant=runtime.variant, workers=count, engine=runtime.engine, tell=log_progress
+    )
     frame = _frame()
     photo = np.asarray(cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1], np.uint8)
-    detector = Detector(
-        backend,
-        bundle.manifest,
-        gate=detect.gate,
-        gate_threshold=detect.gate_threshold,
-        pre_gate=detect.pre_gate,
-        memory=MemoryBudget(detect.memory_mb * MEBIBYTE),
-        workers=workers,
-    )
-    try:
+    detector = serving(backend, bundle, settings).detector
+    with closing(detector):
         found = detector.detect(frame)
         segmenter = bundle.manifest.segmenter
-        chosen = detect.segmenter_threshold
+        chosen = settings.detect.segmenter_threshold
         threshold = segmenter.threshold.value if chosen is None else chosen
         scale = Scale(mm_per_px=0.5, source="setting")
         calls: dict[str, Callable[[], object]] = {
@@ -132,26 +127,24 @@ def bench(settings: Settings, *, repetitions: int) -> BenchFigures:
             "encode": lambda: cv2.imencode(".jpg", frame),
         }
         stages = {name: _timed(call, repetitions) for name, call in calls.items()}
-    finally:
-        detector.close()
-    tile_px = segmenter.tile_px
-    tile = np.ascontiguousarray(frame[None, :tile_px, :tile_px])
-    return BenchFigures(
-        bundle=f"{bundle.manifest.name} {bundle.sha256[:12]}",
-        runtime=backend.runtime,
-        variant=backend.variant,
-        workers=workers,
-        repetitions=repetitions,
-        tile_px=tile_px,
-        segmenter_tile=_timed(lambda: backend.infer(tile), repetitions),
-        gate_tile=_gate(bundle, backend, frame, repetitions),
-        frame_megapixels=frame.shape[0] * frame.shape[1] / 1e6,
-        frame_tiles=found.tiles,
-        frame_tiles_segmented=found.tiles_segmented,
-        stages=stages,
-        frames_per_second=1000 / sum(timing.wall_ms_median for timing in stages.values()),
-        hottest_c=read_sysfs(settings.heat.root).hottest_c,
-    )
+        tile_px = segmenter.tile_px
+        tile = np.ascontiguousarray(frame[None, :tile_px, :tile_px])
+        return BenchFigures(
+            bundle=f"{bundle.manifest.name} {bundle.sha256[:12]}",
+            runtime=backend.runtime,
+            variant=backend.variant,
+            workers=count,
+            repetitions=repetitions,
+            tile_px=tile_px,
+            segmenter_tile=_timed(lambda: backend.infer(tile), repetitions),
+            gate_tile=_gate(bundle, backend, frame, repetitions),
+            frame_megapixels=frame.shape[0] * frame.shape[1] / 1e6,
+            frame_tiles=found.tiles,
+            frame_tiles_segmented=found.tiles_segmented,
+            stages=stages,
+            frames_per_second=1000 / sum(timing.wall_ms_median for timing in stages.values()),
+            hottest_c=read_sysfs(settings.heat.root).hottest_c,
+        )
 
 
 def _frame() -> UInt8:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from agent.contract.bundle import Bundle
 from agent.detect import Detector
@@ -13,7 +13,7 @@ from agent.detect.on_gpu import GpuDetector
 from agent.errors import BundleError, EngineError, InferenceError, RuntimeUnavailableError
 from agent.infer.backend import Backend
 from agent.infer.cuda.kernels import FrameKernels
-from agent.infer.golden import distrust
+from agent.infer.engine_process import log_progress
 from agent.infer.runtimes import engines_of, open_trusted, resolved
 from agent.infer.tensorrt.backend import TensorRt
 from agent.infer.tensorrt.opening import Engines
@@ -47,12 +47,12 @@ def open_inference(settings: Settings, bundle: Bundle, *, mode: Literal["live", 
         variant=runtime.variant,
         workers=workers(settings),
         engine=runtime.engine,
-        tell=_told,
+        tell=log_progress,
         may_degrade=live,
     )
     if opened.degraded:
         logger.warning("degraded to %s: %s", opened.backend.runtime, opened.degraded)
-    return Inference(_serving(opened.backend, bundle, settings), degraded=opened.degraded)
+    return Inference(serving(opened.backend, bundle, settings), degraded=opened.degraded)
 
 
 def workers(settings: Settings) -> int:
@@ -63,37 +63,40 @@ def workers(settings: Settings) -> int:
 def _live_tensorrt(settings: Settings, bundle: Bundle) -> Inference:
     """Begin on TensorRT if its engines are there and good; else on ONNX Runtime while they are built."""
     runtime = settings.runtime
+    reference = serving(open_trusted("onnxruntime", bundle, may_degrade=False).backend, bundle, settings)
     engines: Engines | None = None
     reason = NO_ENGINE
     try:
         engines = engines_of(bundle, variant=runtime.variant, settings=runtime.engine)
         if engines.there():
             backend = engines.open_existing(workers=workers(settings), cuda_graph=runtime.engine.cuda_graph)
-            return Inference(_serving(backend, bundle, settings))
+            return Inference(reference, ahead=serving(backend, bundle, settings))
     except EngineError as exc:  # now in quarantine
         reason = f"{NO_ENGINE} again: {exc}"
     except (BundleError, InferenceError, RuntimeUnavailableError) as exc:
         engines, reason = None, str(exc)
-    reference = open_trusted("onnxruntime", bundle, may_degrade=False).backend
     logger.warning("degraded to %s: %s", reference.runtime, reason)
     better = _when_built(engines, settings, bundle, reason=reason) if engines else None
-    return Inference(_serving(reference, bundle, settings), degraded=reason, better=better)
+    return Inference(reference, degraded=reason, better=better)
 
 
 def _when_built(engines: Engines, settings: Settings, bundle: Bundle, *, reason: str) -> Better:
     def prepare() -> Serving:
-        engines.build(_told)
-        backend = engines.open(workers=workers(settings), cuda_graph=settings.runtime.engine.cuda_graph, tell=_told)
-        distrusted = distrust(bundle, backend)
-        if distrusted:
-            backend.close()
-            raise BundleError(f"{bundle.folder}: refused: {distrusted}")
-        return _serving(backend, bundle, settings)
+        engines.build(log_progress)
+        backend = engines.open(
+            workers=workers(settings), cuda_graph=settings.runtime.engine.cuda_graph, tell=log_progress
+        )
+        return serving(backend, bundle, settings)
 
     return Better(reason=reason, prepare=prepare, stop=engines.builder.stop)
 
 
-def _serving(backend: Backend, bundle: Bundle, settings: Settings) -> Serving:
+def serving(backend: Backend, bundle: Bundle, settings: Settings) -> Serving:
+    """Return what detects with a backend as the settings ask for it; to close it closes TensorRT's backend too.
+
+    Raises:
+        InferenceError: the GPU failed, or has not enough memory.
+    """
     if not isinstance(backend, TensorRt):
         return Serving(detector=_detector(backend, bundle, settings), runtime=backend.runtime, variant=backend.variant)
     try:
@@ -154,12 +157,3 @@ class _WithBackend:
     def close(self) -> None:
         self._detector.close()
         self._backend.close()
-
-
-def _told(event: dict[str, Any]) -> None:
-    if event["stage"] == "build" and "done" not in event:
-        logger.warning("building TensorRT's engine of %s; this takes minutes", event.get("network"))
-    elif event["stage"] in {"built", "rebuild", "quarantine"}:
-        logger.info("engine: %s", ", ".join(f"{name} {value}" for name, value in event.items()))
-    else:
-        logger.debug("engine: %s", event)

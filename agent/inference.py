@@ -56,13 +56,22 @@ class Inference:
     """Detects with what serves now.
 
     Args:
-        first: serves from the start, and again if the better one fails.
+        first: serves from the start, and again if what took over from it fails.
+        ahead: has taken over from it before the first frame.
         degraded: why `first` is not what the settings ask for; None where it is.
         better: takes over once it is ready.
     """
 
-    def __init__(self, first: Serving, *, degraded: str | None = None, better: Better | None = None) -> None:
-        self._first = self._serving = first
+    def __init__(
+        self,
+        first: Serving,
+        *,
+        ahead: Serving | None = None,
+        degraded: str | None = None,
+        better: Better | None = None,
+    ) -> None:
+        self._first = first
+        self._serving = ahead or first
         self._degraded = better.reason if better else degraded
         self._better = better
         self._ready: Serving | None = None

@@ -6,8 +6,10 @@ checkpoints are at hand, else the fp32 graphs on ONNX Runtime, which the golden 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import cv2
@@ -30,8 +32,10 @@ from agent.contract.frame import UNKNOWN_SCALE
 from agent.detect import Detector
 from agent.errors import BundleError, EngineError, InferenceError
 from agent.infer.backend import Backend, RuntimeName
+from agent.infer.engine_process import log_progress
 from agent.infer.golden import compare_golden
 from agent.infer.runtimes import open_backend, open_here
+from agent.infer.settings import EngineSettings
 from agent.measure import MeasureSettings, measure_cracks
 from agent.simulate.patches import render_patch
 from export.onnx_graph import ExportError, whole_picture
@@ -86,7 +90,8 @@ def certify(
         BundleError: the fp32 graphs cannot be loaded.
     """
     against = reference or _onnx_reference(bundle)
-    candidates, absent, refused = _candidates(bundle)
+    with tempfile.TemporaryDirectory(prefix="engines-") as engines:  # of this machine; no part of a bundle
+        candidates, absent, refused = _candidates(bundle, EngineSettings(cache=Path(engines)))
     judged = [_judge(bundle, against.backend, candidates, one, advance) for one in sets]
     whole = {variant: _whole(bundle, variant) for variant in {one.variant for one in candidates}}
     measured = tuple(
@@ -114,14 +119,16 @@ def _onnx_reference(bundle: Bundle) -> Reference:
     return Reference(backend, f"{backend.runtime} fp32{_NOT_TORCH}")
 
 
-def _candidates(bundle: Bundle) -> tuple[list[_Candidate], dict[str, str], dict[Precision, str]]:
+def _candidates(
+    bundle: Bundle, engine: EngineSettings
+) -> tuple[list[_Candidate], dict[str, str], dict[Precision, str]]:
     """Open every variant on every runtime; return them, the runtimes not here, and the variants that one refused."""
     found: list[_Candidate] = []
     absent: dict[str, str] = {}
     refused: dict[Precision, str] = {}
     for name in RUNTIMES:
         for variant in bundle.manifest.segmenter.variants:
-            backend = _opened(name, bundle, variant)
+            backend = _opened(name, bundle, variant, engine)
             if backend is None:
                 absent[name] = "not on the machine that measured; `crack-agent selftest` shows the golden tiles there"
                 break
@@ -134,11 +141,11 @@ def _candidates(bundle: Bundle) -> tuple[list[_Candidate], dict[str, str], dict[
     return found, absent, refused
 
 
-def _opened(name: RuntimeName, bundle: Bundle, variant: Precision) -> Backend | str | None:
+def _opened(name: RuntimeName, bundle: Bundle, variant: Precision, engine: EngineSettings) -> Backend | str | None:
     """Return a runtime, None where it is not here, or why it cannot load a variant that it need not have."""
     try:
-        return open_here(name, bundle, variant=variant)
-    except (BundleError, EngineError) as exc:
+        return open_here(name, bundle, variant=variant, engine=engine, tell=log_progress, certified=False)
+    except (BundleError, EngineError, InferenceError) as exc:
         if (name, variant) == (REFERENCE_KIND[0], "fp32"):
             raise
         return f"{name} cannot load it ({str(exc).rsplit('/', maxsplit=1)[-1]})"

@@ -134,7 +134,7 @@ def verify(
     folder: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")],
     as_json: JsonOut = False,
 ) -> None:
-    """Check hashes, schema and certificate, and that every runtime here answers the golden tiles as torch did."""
+    """Check hashes, schema and certificate, and each runtime here but TensorRT against torch's golden answers."""
     with _faults_told():
         from export.verify import verify as check
 

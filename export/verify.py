@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.contract.bundle import Bundle, load_bundle
-from agent.errors import BundleError
+from agent.errors import BundleError, RuntimeUnavailableError
 from agent.infer.backend import Backend, RuntimeName
 from agent.infer.golden import GoldenAnswers, compare_golden
 from agent.infer.runtimes import open_here
+from agent.infer.tensorrt.library import find_tensorrt
 
 IMMEDIATE: Final[tuple[RuntimeName, ...]] = ("onnxruntime", "onnxruntime-cuda", "openvino")
 
@@ -22,6 +23,7 @@ class Verified:
 
     bundle: Bundle
     answers: tuple[GoldenAnswers, ...]  # of each variant on each runtime here
+    not_run: str | None = None  # what is here and was not asked, and what does
 
     def as_json(self) -> dict[str, Any]:
         """Return one object."""
@@ -36,13 +38,14 @@ class Verified:
                 "left_out": certificate.left_out,
             },
             "answers": [one.as_json() for one in self.answers],
+            "not_run": self.not_run,
             "passed": True,
         }
 
     def as_text(self) -> str:
         """Return a line for each variant and runtime, and one for the certificate."""
         certificate = self.bundle.certificate
-        told = [answer.as_text() for answer in self.answers]
+        told = [*(answer.as_text() for answer in self.answers), *([self.not_run] if self.not_run else [])]
         if certificate is None:
             return "\n".join([*told, "no certificate: how far it lies from the trained networks was not measured"])
         told.append(
@@ -57,6 +60,8 @@ class Verified:
 def verify(folder: Path) -> Verified:
     """Check hashes, schema and certificate, and run the golden tiles of every variant on every runtime here.
 
+    But TensorRT: to build its engines takes minutes.
+
     Raises:
         BundleError: a file is missing, altered or not what the manifest says, the certificate does not cover the
             variants, or an answer is too far from torch's.
@@ -66,11 +71,19 @@ def verify(folder: Path) -> Verified:
     for one in answers:
         if not one.passed:
             raise BundleError(f"{folder}: {one.as_text()} ({one.fault}); export the bundle again")
-    return Verified(bundle, answers)
+    return Verified(bundle, answers, _not_run())
+
+
+def _not_run() -> str | None:
+    try:
+        library = find_tensorrt()
+    except RuntimeUnavailableError:
+        return None
+    return f"not run: tensorrt {library.__version__}; `crack-agent selftest --runtime tensorrt` builds engines and does"
 
 
 def _backends(bundle: Bundle) -> Iterator[Backend]:
-    """Open every variant on every runtime that this machine has, but TensorRT: to build its engines takes minutes."""
+    """Open every variant on every runtime that this machine has, but TensorRT."""
     for name in IMMEDIATE:
         for variant in bundle.manifest.segmenter.variants:
             backend = open_here(name, bundle, variant=variant)

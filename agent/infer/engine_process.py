@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from agent.errors import EngineError, RuntimeUnavailableError
 from agent.infer.engine_cache import EngineCache
 
 GRACE_S: Final = 10.0  # the process ends itself at its timeout; what said its last word and does not end is killed
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +100,16 @@ class Builder:
         process = self._process
         if process is not None:
             process.kill()
+
+
+def log_progress(event: dict[str, Any]) -> None:
+    """Log the progress of a build: a silent one looks like a crash."""
+    if event["stage"] == "build" and "done" not in event:
+        logger.warning("building TensorRT's engine of %s; this takes minutes", event.get("network"))
+    elif event["stage"] in {"built", "rebuild", "quarantine"}:
+        logger.info("engine: %s", ", ".join(f"{name} {value}" for name, value in event.items()))
+    else:
+        logger.debug("engine: %s", event)
 
 
 def first_to_go(pid: int) -> None:

@@ -26,12 +26,12 @@ class Opened:
     degraded: str | None = None  # why it is not the one that was asked for
 
 
-def engines_of(bundle: Bundle, *, variant: Precision, settings: EngineSettings) -> Engines:
+def engines_of(bundle: Bundle, *, variant: Precision, settings: EngineSettings, certified: bool = True) -> Engines:
     """Return a bundle's TensorRT engines on this machine, there or to be built.
 
     Raises:
         RuntimeUnavailableError: no GPU, or no TensorRT.
-        BundleError: the bundle lacks the variant, or does not certify it.
+        BundleError: the bundle lacks the variant, or (if it is to be `certified`) does not certify it for TensorRT.
     """
     return Engines(
         bundle=bundle,
@@ -39,6 +39,7 @@ def engines_of(bundle: Bundle, *, variant: Precision, settings: EngineSettings) 
         cache=EngineCache(settings.cache),
         options=BuildOptions(workspace_mib=settings.workspace_mib, optimization_level=settings.optimization_level),
         timeout_s=settings.timeout_s,
+        certified=certified,
     )
 
 
@@ -71,6 +72,7 @@ def open_backend(
     workers: int = 1,
     engine: EngineSettings | None = None,
     tell: Tell = lambda _: None,
+    certified: bool = True,
 ) -> Backend:
     """Load a bundle on a runtime.
 
@@ -81,6 +83,7 @@ def open_backend(
         workers: threads that will share it.
         engine: of TensorRT; None takes the defaults.
         tell: hears of the progress of a build.
+        certified: build no engine that the bundle's certificate does not cover.
 
     Raises:
         RuntimeUnavailableError: this machine does not have it.
@@ -96,7 +99,7 @@ def open_backend(
         case "openvino":
             return OpenVino(bundle, variant=variant, streams=workers)
         case "tensorrt":
-            engines = engines_of(bundle, variant=variant, settings=engine)
+            engines = engines_of(bundle, variant=variant, settings=engine, certified=certified)
             return engines.open(workers=workers, cuda_graph=engine.cuda_graph, tell=tell)
         case "auto":
             raise AssertionError("auto was resolved")
@@ -104,14 +107,24 @@ def open_backend(
             assert_never(unknown)
 
 
-def open_here(name: RuntimeName, bundle: Bundle, *, variant: Precision = "fp32") -> Backend | None:
+def open_here(
+    name: RuntimeName,
+    bundle: Bundle,
+    *,
+    variant: Precision = "fp32",
+    engine: EngineSettings | None = None,
+    tell: Tell = lambda _: None,
+    certified: bool = True,
+) -> Backend | None:
     """Load a bundle on a runtime; None where this machine does not have it.
 
     Raises:
         BundleError: see `open_backend`.
+        EngineError: see `open_backend`.
+        InferenceError: the GPU failed.
     """
     try:
-        return open_backend(name, bundle, variant=variant)
+        return open_backend(name, bundle, variant=variant, engine=engine, tell=tell, certified=certified)
     except RuntimeUnavailableError:
         return None
 

@@ -18,13 +18,13 @@ import pytest
 
 from agent import app
 from agent.choose import NO_ENGINE, open_inference
-from agent.contract.bundle import Bundle
+from agent.contract.bundle import Bundle, load_bundle
 from agent.deliver import Channel
-from agent.errors import EngineError
+from agent.errors import BundleError, EngineError
 from agent.infer.onnx_runtime import OnnxRuntime
 from agent.inference import Inference
 from agent.settings import Settings
-from tests.support.bundles import expected_probability
+from tests.support.bundles import expected_probability, make_bundle, put_certificate
 from tests.support.commands import crack
 from tests.support.engine_flights import PATIENCE_S, TENSORRT, fly, settings, wall
 
@@ -112,17 +112,42 @@ def test_a_folder_that_cannot_hold_engines_is_named_and_the_agent_serves(tiny_bu
     inference.close()
 
 
+@pytest.mark.parametrize("there", [False, True], ids=["after it took over", "on engines that were there"])
 def test_a_gpu_that_fails_in_mid_run_costs_no_frame(
-    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, there: bool
 ) -> None:
     inference = open_inference(settings(tmp_path), tiny_bundle, mode="live")
     wait(lambda: detected(inference))
+    if there:
+        inference.close()
+        inference = open_inference(settings(tmp_path), tiny_bundle, mode="live")
+        assert (inference.runtime, detected(inference)) == (TENSORRT, True)
     monkeypatch.setenv("CPU_CUDA_LOST", "1")
     found = inference.detect(wall(1))
     assert found.probability[50:53, 30:110].all()
     assert inference.runtime == OnnxRuntime(tiny_bundle).runtime
     assert "failed in mid-run: CUDA: " in str(inference.degraded)
     inference.close()
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["nothing is built", "engines that are there are not taken"])
+def test_what_failed_its_certificate_on_tensorrt_is_not_run_there(tmp_path: Path, *, there: bool) -> None:
+    folder, cache = make_bundle(tmp_path / "bundle"), tmp_path / "engines"
+    if there:
+        first = open_inference(settings(cache), load_bundle(folder), mode="live")
+        wait(lambda: detected(first))
+        first.close()
+    put_certificate(folder, "fp32", passed=False, runtime="tensorrt 11.4.0 A CPU")
+    bundle = load_bundle(folder)
+    inference = open_inference(settings(cache), bundle, mode="live")
+    assert inference.runtime == OnnxRuntime(bundle).runtime
+    inference.detect(wall(0))
+    assert "fp32 on tensorrt 11.4.0 A CPU did not pass its certificate: F1 falls" in str(inference.degraded)
+    inference.close()
+    assert cache.exists() is there
+    with pytest.raises(BundleError, match="did not pass its certificate"):
+        open_inference(settings(cache), bundle, mode="replay")
+    assert open_inference(settings(cache, name="auto"), bundle, mode="live").degraded is None
 
 
 def test_the_end_of_a_run_ends_the_build(tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ from tests.support.bundles import (
     seal,
     segmenter_graph,
 )
+from tests.support.commands import crack
 from tests.support.training import cracked_photo, write_pairs
 from train.data.picture import Picture
 
@@ -246,3 +247,29 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) 
         certify_bundle(tmp_path / "no bundle", unwritable(tmp_path), SETTINGS, pictures=Pictures())
     with pytest.raises(OutputError, match="--overwrite"):
         certify_bundle(tmp_path / "no bundle", tmp_path, SETTINGS, pictures=Pictures())
+
+
+def test_every_variant_is_measured_on_tensorrt_where_that_is(tmp_path: Path, nvidia_variables: dict[str, str]) -> None:
+    """On the second implementation of TensorRT's API, which computes what the plan holds; its engines are not kept."""
+    folder = make_bundle(tmp_path / "b")
+    (tmp_path / "few.yaml").write_text("name: few\ncalibration: {rendered: 2}\nvalidation: {rendered: 2}\n")
+    (tmp_path / "empty").mkdir()
+    done = crack(
+        "crack-export", "certify", folder, "--out", tmp_path / "out", "--config", tmp_path / "few.yaml",
+        cwd=tmp_path / "empty", **nvidia_variables,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("building TensorRT's engine of segmenter") >= 2, "minutes of silence look like a crash"
+    certificate = load_bundle(tmp_path / "out").certificate
+    assert certificate is not None
+    assert "tensorrt" not in certificate.absent
+    variants = {"fp32", "fp16", "int8"}
+    assert {one.variant for one in certificate.measured if one.runtime == "tensorrt 10.3.0 A CPU"} == variants
+    for one in certificate.measured:
+        here = next(o for o in certificate.measured if (o.variant, o.runtime[:4]) == (one.variant, "onnx"))
+        if one.runtime.startswith("tensorrt"):
+            assert one.validation == here.validation
+            assert one.golden == here.golden
+    assert not list((tmp_path / "empty").iterdir())
+    told = crack("crack-export", "verify", tmp_path / "out", **nvidia_variables)
+    assert "not run: tensorrt 10.3.0; `crack-agent selftest --runtime tensorrt`" in told.stdout

@@ -40,6 +40,11 @@ def engine_key(bundle: Bundle, net: NetRef, variant: Precision, machine: Machine
     )
 
 
+def runtime_name(machine: Machine) -> str:
+    """Return `Backend.runtime` of TensorRT on a machine."""
+    return f"tensorrt {machine.tensorrt} {machine.gpu}"
+
+
 def networks(bundle: Bundle) -> list[NetRef]:
     """Return the bundle's networks, each of which has an engine of its own."""
     return [bundle.manifest.segmenter, *([bundle.manifest.gate] if bundle.manifest.gate else [])]
@@ -109,7 +114,7 @@ class TensorRt:
     @property
     def runtime(self) -> str:
         """For instance `tensorrt 10.3.0 Orin`."""
-        return f"tensorrt {self._machine.tensorrt} {self._machine.gpu}"
+        return runtime_name(self._machine)
 
     @property
     def variant(self) -> Precision:

@@ -20,7 +20,7 @@ from agent.infer.cuda.driver import open_driver
 from agent.infer.engine_cache import EngineCache
 from agent.infer.engine_process import Builder, EngineBuild
 from agent.infer.golden import compare_golden
-from agent.infer.tensorrt.backend import TensorRt, engine_key, networks
+from agent.infer.tensorrt.backend import TensorRt, engine_key, networks, runtime_name
 from agent.infer.tensorrt.library import find_tensorrt, this_machine
 
 Tell = Callable[[dict[str, Any]], None]
@@ -32,7 +32,8 @@ class Engines:
 
     Raises:
         RuntimeUnavailableError: no GPU, or no TensorRT.
-        BundleError: the variant is not there, or not certified, so that an engine of it could not be relied on.
+        BundleError: the variant is not there, not certified, or failed its certificate on TensorRT, so that an engine
+            of it could not be relied on.
     """
 
     bundle: Bundle
@@ -41,12 +42,14 @@ class Engines:
     options: BuildOptions = field(default_factory=BuildOptions)
     timeout_s: float = 3600.0
     builder: Builder = field(default_factory=Builder)
+    certified: bool = True  # refuse what the certificate does not cover; False to measure it for one
     machine: Machine = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.variant != "fp32" and self.bundle.certificate is None:
-            raise BundleError(f"{self.bundle.folder}: holds no certificate for its {self.variant} variant")
         object.__setattr__(self, "machine", this_machine(find_tensorrt().__version__))
+        refusal = self._refusal() if self.certified else None
+        if refusal:
+            raise BundleError(f"{self.bundle.folder}: {refusal}; take another runtime.name or runtime.variant")
         self.keys()
 
     def keys(self) -> list[EngineKey]:
@@ -56,6 +59,12 @@ class Engines:
     def there(self) -> bool:
         """Say whether the cache holds every engine; whether they are good is seen when they are loaded."""
         return all(self.cache.holds(key) for key in self.keys())
+
+    def _refusal(self) -> str | None:
+        certificate = self.bundle.certificate
+        if certificate is None:
+            return None if self.variant == "fp32" else f"holds no certificate for its {self.variant} variant"
+        return certificate.refusal(self.variant, runtime_name(self.machine))
 
     def build(self, tell: Tell) -> None:
         """Build what the cache does not hold, one network after the other.

@@ -17,7 +17,7 @@ from agent.infer.backend import GateScores
 from agent.infer.golden import compare_golden, distrust
 from agent.infer.onnx_runtime import OnnxRuntime
 from agent.infer.runtimes import open_backend, open_trusted
-from tests.support.bundles import make_bundle, seal, with_variant
+from tests.support.bundles import make_bundle, put_certificate, seal, with_variant
 
 
 class Altered:
@@ -120,48 +120,16 @@ def test_onnx_runtime_s_silent_fall_back_to_the_cpu_is_an_error(tiny_bundle: Bun
     assert "CUDAExecutionProvider" in (opened.degraded or "")
 
 
-def certify(
-    folder: Path, variant: str, *, passed: bool = True, sha256: str | None = None, runtime: str = "onnxruntime"
-) -> None:
-    """Put a certificate of one measurement beside the bundle and seal it."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    refs = [manifest[net]["variants"] for net in ("segmenter", "gate")]
-    measurements = {("fp32", "onnxruntime", True), (variant, "onnxruntime", passed or runtime != "onnxruntime")}
-    if runtime != "onnxruntime":
-        measurements.add((variant, runtime, passed))
-    measured: list[dict[str, object]] = [
-        {
-            "variant": name,
-            "runtime": f"{where} 1 cpu",
-            "files": {ref[name]["file"]: sha256 or ref[name]["sha256"] for ref in refs},
-            "golden": {
-                "tiles": 1, "max_difference": 0, "differing_share": 0, "flipped_share": 0, "max_gate_difference": 0,
-            },
-            "validation": [],
-            "stitched": None,
-            "reason": None if ok else "F1 falls",
-            "passed": ok,
-        }
-        for name, where, ok in measurements
-    ]  # fmt: skip
-    certificate = {
-        "schema": "certificate/1", "bundle": "tiny", "reference": "r", "limits": {}, "calibration": [],
-        "measured": measured, "left_out": {}, "absent": {},
-    }  # fmt: skip
-    manifest["certificate"] = seal(folder, "certificate.json", json.dumps(certificate).encode())
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
 def test_a_certified_variant_is_trusted(folder: Path) -> None:
     with_variant(folder, "fp16")
-    certify(folder, "fp16")
+    put_certificate(folder, "fp16")
     opened = open_trusted("onnxruntime", load_bundle(folder), variant="fp16", may_degrade=False)
     assert opened.backend.variant == "fp16"
 
 
 def test_a_variant_is_refused_on_the_runtime_where_it_failed_and_nowhere_else(folder: Path) -> None:
     with_variant(folder, "fp16")
-    certify(folder, "fp16", passed=False, runtime="openvino")
+    put_certificate(folder, "fp16", passed=False, runtime="openvino")
     bundle = load_bundle(folder)
     assert bundle.certificate is not None
     told = bundle.certificate.refusal("fp16", "openvino 2099.1 cpu f32")
@@ -188,7 +156,7 @@ def test_a_certificate_that_does_not_cover_the_bundle_is_refused(
     folder: Path, how: dict[str, str], variant: str
 ) -> None:
     with_variant(folder, "fp16")
-    certify(folder, "fp16", **how)  # type: ignore[arg-type]
+    put_certificate(folder, "fp16", **how)  # type: ignore[arg-type]
     with pytest.raises(BundleError, match=rf"certificate\.json: does not certify the {variant} variant"):
         load_bundle(folder)
 
