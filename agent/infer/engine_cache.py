@@ -56,7 +56,7 @@ class EngineCache:
         try:
             plan = path.read_bytes()
         except OSError as exc:
-            raise EngineError(f"{exc.filename}: no such engine ({exc.strerror})") from exc
+            raise EngineError(f"{exc.filename}: the engine cannot be read ({exc.strerror})") from exc
         if record.key != key:
             differing = sorted(
                 name for name in EngineKey.model_fields if getattr(record.key, name) != getattr(key, name)
@@ -80,7 +80,7 @@ class EngineCache:
         try:
             return EngineRecord.model_validate_json(path.read_bytes())
         except OSError as exc:
-            raise EngineError(f"{path}: no such engine ({exc.strerror})") from exc
+            raise EngineError(f"{path}: the engine's record cannot be read ({exc.strerror})") from exc
         except ValidationError as exc:
             raise EngineError(f"{path}: not an engine's record ({exc.error_count()} faults)") from exc
 

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from agent.choose import NO_ENGINE, open_inference
-from agent.contract.bundle import Bundle
+from agent.contract.bundle import Bundle, load_bundle
 from agent.infer.engine_cache import EngineCache
 from agent.infer.onnx_runtime import OnnxRuntime
 from agent.inference import Inference
@@ -105,6 +105,15 @@ class TestReadOnlyFolder:
         assert flown.runtimes == [reference]
         assert "is not the record's" in flown.reasons[0]
         assert "engines cannot be kept here (Read-only file system)" in flown.reasons[-1]
+
+
+def test_a_bundle_on_a_read_only_disk_is_served_and_its_engines_are_kept_elsewhere(
+    tiny_bundle_folder: Path, small_disk: Path, tmp_path: Path, reference: str
+) -> None:
+    folder = shutil.copytree(tiny_bundle_folder, small_disk / "bundle")
+    make_read_only(small_disk)
+    flown = flight(load_bundle(folder), tmp_path / "engines", tmp_path / "run", takes_over)
+    assert flown.runtimes == [reference, TENSORRT]
 
 
 def test_a_build_that_is_killed(

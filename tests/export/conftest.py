@@ -9,11 +9,12 @@ import pytest
 
 from export.bundle import write_bundle
 from export.settings import ExportSettings
+from tests.support.disks import small_disk
 from tests.support.nvidia_fixtures import cuda_library, nvidia_variables
 from tests.support.training import tiny_settings, write_classes, write_pairs
 from train.fit import BEST, fit
 
-__all__ = ["cuda_library", "nvidia_variables"]
+__all__ = ["cuda_library", "nvidia_variables", "small_disk"]
 
 TINY = ExportSettings(name="tiny", licence="none", tile_px=64, overlap_px=16, golden_tiles=2, fails=("everything",))
 

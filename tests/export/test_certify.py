@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,6 +34,7 @@ from tests.support.bundles import (
     segmenter_graph,
 )
 from tests.support.commands import crack
+from tests.support.disks import make_read_only
 from tests.support.training import cracked_photo, write_pairs
 from train.data.picture import Picture
 
@@ -249,7 +251,17 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) 
         certify_bundle(tmp_path / "no bundle", tmp_path, SETTINGS, pictures=Pictures())
 
 
-def test_every_variant_is_measured_on_tensorrt_where_that_is(tmp_path: Path, nvidia_variables: dict[str, str]) -> None:
+def test_a_bundle_on_a_read_only_disk_is_read_and_not_replaced(small_disk: Path, tmp_path: Path) -> None:
+    folder = make_bundle(small_disk / "b")
+    make_read_only(small_disk)
+    assert verify(folder).bundle.manifest.name == "tiny"
+    with pytest.raises(OutputError, match=r"b: cannot be written \(Read-only file system\); choose another --out"):
+        certify_bundle(folder, folder, SETTINGS, pictures=Pictures(), overwrite=True)
+    only_fp32 = SETTINGS.model_copy(update={"variants": ("fp32",)})
+    assert certify_bundle(folder, tmp_path / "out", only_fp32, pictures=Pictures()).manifest.name == "tiny"
+
+
+def test_every_variant_is_measured_on_tensorrt_where_that_is(tmp_path: Path, nvidia_variables: dict[str, Any]) -> None:
     """On the second implementation of TensorRT's API, which computes what the plan holds; its engines are not kept."""
     folder = make_bundle(tmp_path / "b")
     (tmp_path / "few.yaml").write_text("name: few\ncalibration: {rendered: 2}\nvalidation: {rendered: 2}\n")

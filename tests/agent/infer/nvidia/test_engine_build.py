@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from agent.contract.bundle import Bundle
 from agent.contract.engine import BatchProfile, BuildOptions, EngineRecord
@@ -83,13 +84,37 @@ def test_a_second_call_finds_the_engine(graph: Path, tmp_path: Path, environment
         assert [event["stage"] for event in events if "done" not in event] == stages
 
 
-@pytest.mark.parametrize("change", [{"CPU_TRT_VERSION": "10.13.3.9"}, {"CPU_CUDA_NAME": "Another"}])
-def test_another_tensorrt_or_gpu_gets_an_engine_of_its_own(
-    graph: Path, tmp_path: Path, environment: dict[str, str], change: dict[str, str]
+@pytest.mark.parametrize(
+    ("change", "more"),
+    [
+        pytest.param({"CPU_TRT_VERSION": "10.13.3.9"}, [], id="TensorRT"),
+        pytest.param({"CPU_CUDA_NAME": "Another"}, [], id="the GPU's name"),
+        pytest.param({"CPU_CUDA_VERSION": "13000"}, [], id="CUDA"),
+        pytest.param({}, ["--precision", "fp16"], id="precision"),
+        pytest.param({}, ["--batch", 4, 7], id="profile"),
+        pytest.param({}, ["--workspace-mib", 512], id="workspace"),
+    ],
+)
+def test_what_an_engine_depends_on_gets_an_engine_of_its_own(
+    graph: Path, tmp_path: Path, environment: dict[str, str], change: dict[str, str], more: list[object]
 ) -> None:
     assert build(graph, tmp_path, environment).returncode == 0
-    assert build(graph, tmp_path, {**environment, **change}).returncode == 0
+    assert build(graph, tmp_path, {**environment, **change}, *more).returncode == 0
     assert entries(tmp_path) == [".engine", ".engine", ".json", ".json"]
+
+
+def test_one_weight_changed_gets_an_engine_of_its_own(graph: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+    """The file's name is the same, as that of a network that was trained again."""
+    model = onnx.load(str(graph))
+    weight = next(tensor for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT)
+    values = numpy_helper.to_array(weight).copy()
+    values.reshape(-1)[0] = np.nextafter(values.reshape(-1)[0], np.float32(1e9))
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    (tmp_path / "again").mkdir()
+    onnx.save(model, str(tmp_path / "again" / graph.name))
+    for file in (graph, tmp_path / "again" / graph.name, graph):
+        assert build(file, tmp_path / "engines", environment).returncode == 0
+    assert entries(tmp_path / "engines") == [".engine", ".engine", ".json", ".json"]
 
 
 def test_two_processes_at_once_build_one_engine(graph: Path, tmp_path: Path, environment: dict[str, str]) -> None:
