@@ -56,7 +56,8 @@ from agent.place.located import LiveLocators, Located, located, missing
 from agent.record import FlightRecorder, read_flight
 from agent.record.reviews import Reviews
 from agent.record.room import Room
-from agent.report import ReportWriter, report_again
+from agent.report import HandedOn, ReportWriter, report_again
+from agent.report.formats import parse_formats
 from agent.settings import Settings
 from agent.severity import grading
 from agent.simulate.flight import render_flight
@@ -209,13 +210,16 @@ def simulate(flight: str, out: Path, *, seconds: float, seed: int, overwrite: bo
         return write_flight(render_flight(scene), out, overwrite=overwrite, progress=lambda _: advance())
 
 
-def report(record: Path, out: Path, *, overwrite: bool) -> Path:
-    """Write the reports of a flight record again, and return the page.
+def report(
+    record: Path, out: Path, *, overwrite: bool, formats: Sequence[str] = (), pdf: bool = False, position: str = "keep"
+) -> HandedOn:
+    """Write the reports of a flight record again, in the formats asked for.
 
     Raises:
         CrackscoutError: see its kinds.
     """
-    return report_again(record, out, overwrite=overwrite)
+    wanted, positions = parse_formats(formats, pdf=pdf, positions=position)
+    return report_again(record, out, overwrite=overwrite, formats=wanted, positions=positions)
 
 
 def calibrate_lens(pictures: Path, out: Path, *, board: str, square_mm: float, overwrite: bool) -> Calibration:

@@ -173,13 +173,28 @@ def simulate(
 def report(
     record: Annotated[Path, typer.Argument(help="A flight record.")],
     out: Annotated[Path, typer.Option("--out", help="Where the reports go.")],
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="html, pdf, geojson, gpkg, csv, overlays, coco (with pictures, for training), dxf (the extra dxf), "
+            "video, all; several with commas. By default html, geojson, gpkg, csv, overlays.",
+        ),
+    ] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also print report.pdf, by Chromium.")] = False,
+    position: Annotated[
+        str, typer.Option("--position", help="keep, or none: no position in anything written, pictures included.")
+    ] = "keep",
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the reports of a flight record again."""
+    """Write the reports of a flight record again, to read or to hand on."""
     with _faults_told():
         from agent import app as agent_app
 
-        typer.echo(agent_app.report(record, out, overwrite=overwrite))
+        made = agent_app.report(record, out, overwrite=overwrite, formats=formats or (), pdf=pdf, position=position)
+        for line in made.told:
+            typer.echo(line)
+        typer.echo(made.page)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from typing import Final
 
@@ -82,6 +83,12 @@ def number(value: float) -> str:
     """Return about three digits: 0.42, 3.14, 31.4, 314, 31400."""
     decimals = 0 if value >= 100 else 1 if value >= 10 else 2
     return f"{value:.{decimals}f}"
+
+
+def round_length(longest: float) -> float:
+    """Return the longest of 1, 2, 5, 10, 20, ... that is at most `longest`, > 0: of a scale bar."""
+    power = 10.0 ** math.floor(math.log10(longest))
+    return max(step * power for step in (1, 2, 5) if step * power <= longest * (1 + 1e-9))
 
 
 def plain(text: str) -> str:

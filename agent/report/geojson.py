@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from agent.contract.flight import CrackRow, FrameRow
@@ -10,7 +11,7 @@ from agent.record.jsonl import encode
 from agent.record.layout import partial
 
 
-def write_geojson(record: FlightRecord, path: Path) -> None:
+def write_geojson(record: FlightRecord, path: Path, *, reviews: Mapping[str, str] | None = None) -> None:
     """Write a FeatureCollection (RFC 7946, WGS 84) with a feature per crack, however many frames show it.
 
     The geometry is a point where its position is known.
@@ -18,6 +19,11 @@ def write_geojson(record: FlightRecord, path: Path) -> None:
     The property `position_of` says whose position that is: the crack's, or only the camera's that saw it. Without a
     position the geometry is null: pixels or local millimetres would open as degrees near the equator. Centre lines
     stand in the properties, in px of the frame; the masks stay in the record.
+
+    Args:
+        record: all figures come from it.
+        path: of the file.
+        reviews: what people said last, by crack id.
 
     Raises:
         InputError: the record was altered.
@@ -27,7 +33,12 @@ def write_geojson(record: FlightRecord, path: Path) -> None:
         file.write(b'{"type":"FeatureCollection","features":[')
         separator = b"\n"
         for frame, crack in record.whole_cracks():
-            file.write(separator + encode(_feature(record.header.mission_id, frame, crack), indent=None))
+            file.write(
+                separator
+                + encode(
+                    _feature(record.header.mission_id, frame, crack, (reviews or {}).get(crack.crack_id)), indent=None
+                )
+            )
             separator = b",\n"
         file.write(b"\n]}\n")
 
@@ -53,12 +64,13 @@ def write_coverage(record: FlightRecord, path: Path) -> None:
         file.write(b"\n]}\n")
 
 
-def _feature(mission_id: str, frame: FrameRow, crack: CrackRow) -> dict[str, object]:
+def _feature(mission_id: str, frame: FrameRow, crack: CrackRow, review: str | None) -> dict[str, object]:
     properties = {
         "mission_id": mission_id,
         "frame_name": frame.name,
         "source": frame.source,
         "media_time_ns": frame.media_time_ns,
+        "review": review,
         **crack.model_dump(exclude={"id", "mask"}),
     }
     return {"type": "Feature", "id": crack.id, "geometry": _point(crack), "properties": properties}

@@ -76,18 +76,41 @@ def draw_overlay(
     return np.vstack([picture, _footer(picture.shape[1], view, frame, [marked.crack for marked in cracks], pen)])
 
 
-def draw_crop(image_rgb: UInt8, marked: Marked, *, edge_px: int = 480) -> UInt8:
+def draw_overview(image_rgb: UInt8, frame: FrameRow, cracks: Sequence[Marked], *, edge_px: int) -> UInt8:
+    """Return the whole picture with its cracks outlined and no word on it, for where one crack is pointed at.
+
+    Args:
+        image_rgb: (H, W, 3), the frame, or what `reduced` made of it.
+        frame: its row.
+        cracks: those found in it.
+        edge_px: the longer edge, at most.
+    """
+    height, width = frame.height or image_rgb.shape[0], frame.width or image_rgb.shape[1]
+    view = View(x=0, y=0, width=width, height=height, zoom=min(1.0, edge_px / max(width, height)))
+    return _outlined(_resized(image_rgb, view, cracks), view, cracks)
+
+
+def without_footer(overlay_rgb: UInt8, frame: FrameRow) -> UInt8:
+    """Return what `draw_overlay` drew without its strip, in the frame's own size."""
+    rows = min(overlay_rgb.shape[0], round(frame.height * overlay_rgb.shape[1] / frame.width))
+    return np.asarray(
+        cv2.resize(overlay_rgb[:rows], (frame.width, frame.height), interpolation=cv2.INTER_LINEAR), np.uint8
+    )
+
+
+def draw_crop(image_rgb: UInt8, marked: Marked, *, edge_px: int = 480, drawn: bool = False) -> UInt8:
     """Return a close view of a crack at its widest place, with a scale bar where the scale is known.
 
     Args:
         image_rgb: (H, W, 3), the frame.
         marked: a crack found in it.
         edge_px: the picture's longer edge, at most.
+        drawn: the frame's cracks are outlined in it already.
     """
     crack = marked.crack
     view = _around(crack, (image_rgb.shape[0], image_rgb.shape[1]), edge_px)
     part = image_rgb[view.y : view.y + view.height, view.x : view.x + view.width]
-    picture = _outlined(_resized(part, view), view, [marked])
+    picture = _outlined(_resized(part, view), view, [] if drawn else [marked])
     pen = _Pen.of(picture)
     margin = pen.height
     if (bar := _scale_bar(view, crack.scale_mm_px, picture.shape[1] // 3, pen)) is not None:
@@ -181,6 +204,7 @@ def _label(picture: UInt8, view: View, worst_first: Sequence[Marked], pen: _Pen)
         crack = marked.crack
         ends = f" ({figures.interval(crack)})" if figures.interval(crack) else ""
         text = f"{figures.short_id(crack)}  W {figures.width(crack)}{ends}  L {figures.length(crack)}"
+        text += "" if crack.severity == "ungraded" else f"  {crack.severity}"
         if crack.kind != "crack":
             text = f"{figures.short_id(crack)}  {crack.kind}"
         wide, high = pen.width_of(text) + 2 * pen.height, 2 * pen.height
@@ -269,7 +293,7 @@ def _scale_bar(view: View, mm_per_px: float | None, longest_px: int, pen: _Pen) 
     """Return a bar of 1, 2 or 5 times a power of ten mm with its length beside it, or None if the scale is unknown."""
     if mm_per_px is None or longest_px < 1:
         return None
-    mm = _round_length(longest_px / view.zoom * mm_per_px)
+    mm = figures.round_length(longest_px / view.zoom * mm_per_px)
     bar = max(1, round(mm / mm_per_px * view.zoom))
     text = f"{mm / 1000:g} m" if mm >= 1000 else f"{mm:g} mm"
     picture = np.full((2 * pen.height, bar + pen.width_of(text) + 3 * pen.height, 3), _PAPER, np.uint8)
@@ -280,12 +304,6 @@ def _scale_bar(view: View, mm_per_px: float | None, longest_px: int, pen: _Pen) 
         picture[middle - pen.height // 2 : middle + pen.height // 2, x - thick // 2 : x + thick - thick // 2] = _INK
     pen.write(picture, text, left + bar + pen.height, middle + pen.height // 2)
     return picture
-
-
-def _round_length(longest: float) -> float:
-    """Return the longest of 1, 2, 5, 10, 20, ... that is at most `longest`."""
-    power = 10.0 ** math.floor(math.log10(longest))
-    return max(step * power for step in (1, 2, 5) if step * power <= longest * (1 + 1e-9))
 
 
 def _around(crack: CrackRow, frame_hw: tuple[int, int], edge_px: int) -> View:

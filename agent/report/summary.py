@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +18,7 @@ MOST_ROWS: Final = 2000  # of the table; the CSV has all
 MOST_OTHERS: Final = 200
 MOST_SKIPPED: Final = 200
 MOST_REASONS: Final = 20
-MOST_PER_CARD: Final = 20
+SINCE_2000_NS: Final = 946_684_800_000_000_000
 OTHER_REASONS: Final = "other reasons"
 WIDTH_MM: Final = (0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)
 WIDTH_PX: Final = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
@@ -72,10 +71,14 @@ class Summary:
     header: FlightHeader
     torn_lines: int
     coverage: Coverage | None
-    wanted: frozenset[int]  # indices of the frames that have a card
     kinds: Counter[Kind] = field(default_factory=Counter)  # of what is no crack
     others: list[SeenCrack] = field(default_factory=list)  # the first MOST_OTHERS
     severities: Counter[Severity] = field(default_factory=Counter)
+    classes: Counter[str] = field(default_factory=Counter)  # of the standard, by its own name
+    class_length_mm: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    severity_length_mm: defaultdict[Severity, float] = field(default_factory=lambda: defaultdict(float))
+    first_ms: int | None = None  # since 1970, UTC: when the first and last frame were taken, where they say
+    last_ms: int | None = None
     length_mm: float = 0.0  # of the cracks whose scale is known
     length_px: float = 0.0  # of the others
     seen_mm2: float = 0.0  # of the pictures whose scale is known; what two of them show counts twice
@@ -86,18 +89,17 @@ class Summary:
     not_gradable: Counter[str] = field(default_factory=Counter)
     skipped: list[FrameRow] = field(default_factory=list)  # the first MOST_SKIPPED
     reasons: Counter[str] = field(default_factory=Counter)  # of all that were skipped
-    cards: dict[int, tuple[FrameRow, list[CrackRow]]] = field(default_factory=dict)
     histograms: list[Histogram] = field(default_factory=list)
     _worst: list[tuple[Rank, int, SeenCrack]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, record: FlightRecord, wanted: frozenset[int]) -> Summary:
+    def of(cls, record: FlightRecord) -> Summary:
         """Read a record once.
 
         Raises:
             InputError: the record was altered.
         """
-        summary = cls(record.header, record.torn_lines, record.coverage(), wanted)
+        summary = cls(record.header, record.torn_lines, record.coverage())
         summary._see_frames(record)
         in_mm = [Histogram("Width", "mm", WIDTH_MM), Histogram("Length", "mm", LENGTH_MM)]
         in_px = [
@@ -155,11 +157,17 @@ class Summary:
                 self._skip(frame)
                 continue
             self.frames_without_scale += frame.scale_mm_px is None
+            self._date(frame)
             self.seen_mm2 += frame.width * frame.height * (frame.scale_mm_px or 0) ** 2
             self.frames_with_cracks += any(crack.kind == "crack" for crack in cracks)
-            if frame.index in self.wanted:
-                light = [without_lines(crack) for crack in cracks if crack.kind == "crack"]
-                self.cards[frame.index] = frame, _worst_first(light)[:MOST_PER_CARD]
+
+    def _date(self, frame: FrameRow) -> None:
+        taken = frame.captured_ms
+        if taken is None and frame.media_time_ns is not None and frame.media_time_ns > SINCE_2000_NS:
+            taken = frame.media_time_ns // 1_000_000  # of a photo; a video counts from its own start
+        if taken is not None:
+            self.first_ms = taken if self.first_ms is None else min(self.first_ms, taken)
+            self.last_ms = taken if self.last_ms is None else max(self.last_ms, taken)
 
     def _skip(self, frame: FrameRow) -> None:
         if len(self.skipped) < MOST_SKIPPED:
@@ -168,6 +176,10 @@ class Summary:
 
     def _count(self, crack: CrackRow) -> None:
         self.severities[crack.severity] += 1
+        self.severity_length_mm[crack.severity] += crack.length_mm or 0.0
+        if crack.severity_class is not None:
+            self.classes[crack.severity_class] += 1
+            self.class_length_mm[crack.severity_class] += crack.length_mm or 0.0
         if crack.length_mm is None:
             self.cracks_without_scale += 1
             self.length_px += crack.length_px
@@ -177,10 +189,6 @@ class Summary:
             _count_reason(self.ungraded, crack.severity_reason)
         if not crack.gradable:
             _count_reason(self.not_gradable, crack.not_gradable_reason)
-
-
-def _worst_first(cracks: Sequence[CrackRow]) -> list[CrackRow]:
-    return sorted(cracks, key=badness, reverse=True)
 
 
 def _count_reason(reasons: Counter[str], reason: str | None) -> None:

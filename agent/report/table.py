@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -65,12 +65,45 @@ COLUMNS: Final[dict[str, Callable[[FrameRow, CrackRow], Cell]]] = {
     "bbox_height_px": lambda _, crack: crack.bbox_h,
 }
 
+REVIEW: Final = "review"  # the last column, since older readers know the others
+ROUTE_COLUMNS: Final[dict[str, Callable[[FrameRow], Cell]]] = {
+    "frame": lambda frame: frame.index,
+    "frame_name": lambda frame: frame.name,
+    "source": lambda frame: frame.source,
+    "camera": lambda frame: frame.camera,
+    "media_time_s": lambda frame: None if frame.media_time_ns is None else frame.media_time_ns / 1e9,
+    "status": lambda frame: frame.status,
+    "reason": lambda frame: frame.reason,
+    "cracks": lambda frame: frame.cracks,
+    "scale_mm_per_px": lambda frame: frame.scale_mm_px,
+    "alt_m": lambda frame: frame.alt_m,
+    "chainage_m": lambda frame: frame.chainage_m,
+    "clock_deg": lambda frame: frame.clock_deg,
+}
+_INTEGERS: Final = frozenset({"frame", "revision", "sightings", "branch_points", "area_px", "cracks"})
+_REALS: Final = ("_mm", "_mm2", "_px", "_m", "_s", "_deg", "_per_px", "_p")
+_REAL_NAMES: Final = frozenset({"confidence", "lat", "lon"})
 
-def write_csv(record: FlightRecord, path: Path) -> None:
+
+def sql_type(column: str) -> str:
+    """Return the type that a column has in a GeoPackage."""
+    if column in _INTEGERS or column.startswith("bbox_"):
+        return "INTEGER"
+    if column == "gradable":
+        return "BOOLEAN"
+    return "REAL" if column in _REAL_NAMES or column.endswith(_REALS) else "TEXT"
+
+
+def write_csv(record: FlightRecord, path: Path, *, reviews: Mapping[str, str] | None = None) -> None:
     """Write a line per crack, however many frames show it; frame, box and width are those of its best sighting.
 
     Joints, cables, shadows, stains and prints have their lines too, told by `kind`. UTF-8, units in the names of the
     columns, unknown figures empty.
+
+    Args:
+        record: all figures come from it.
+        path: of the file.
+        reviews: what people said last, by crack id.
 
     Raises:
         InputError: the record was altered.
@@ -78,9 +111,10 @@ def write_csv(record: FlightRecord, path: Path) -> None:
     """
     with partial(path) as beside, beside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         table = csv.writer(file)
-        table.writerow(COLUMNS)
+        table.writerow([*COLUMNS, REVIEW])
         for frame, crack in record.whole_cracks():
-            table.writerow([_harmless(value(frame, crack)) for value in COLUMNS.values()])
+            cells = [value(frame, crack) for value in COLUMNS.values()]
+            table.writerow([_harmless(cell) for cell in (*cells, (reviews or {}).get(crack.crack_id))])
 
 
 def _harmless(cell: Cell) -> Cell:

@@ -104,11 +104,17 @@ def listing() -> str:
     return "\n".join(lines)
 
 
-def _row(category: Category, index: int) -> str:
+def span_of(category: Category, index: int) -> str:
+    """Return the range of widths of a class, and from which length on it holds, for people."""
     one = category.classes[index]
     low = category.classes[index - 1].below_mm if index else None
     span = f"below {one.below_mm:g} mm" if low is None else f"{low:g} mm and wider"
     if low is not None and one.below_mm is not None:
         span = f"{low:g} to {one.below_mm:g} mm"
     length = "" if one.from_length_mm is None else f", {one.from_length_mm / 1000:g} m and longer"
-    return f"{one.name}: {span}{length} (rank {one.rank})"
+    return f"{span}{length}"
+
+
+def _row(category: Category, index: int) -> str:
+    one = category.classes[index]
+    return f"{one.name}: {span_of(category, index)} (rank {one.rank})"
