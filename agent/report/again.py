@@ -121,6 +121,6 @@ def _overlay(record: FlightRecord, frame: FrameRow) -> bytes | None:
     try:
         content = inside(record.folder, f"{OVERLAYS_FOLDER}/{frame.name}.jpg").read_bytes()
         decode_image(content)
-    except (OSError, InputError):
+    except (OSError, ValueError, InputError):  # a name with half characters is no file's
         return None
     return content

@@ -67,13 +67,15 @@ def _bare_jpeg(content: bytes) -> bytes | None:
     if not content.startswith(_JPEG):
         return None
     kept, at = [_JPEG], len(_JPEG)
-    while at + 4 <= len(content) and content[at] == 0xFF:
+    while at + 2 <= len(content) and content[at] == 0xFF:
         marker = content[at + 1]
+        if marker == _END:
+            return b"".join([*kept, b"\xff\xd9"])
         if marker in _ALONE or marker == 0xFF:
             at += 1 if marker == 0xFF else 2
             continue
-        if marker == _END:
-            return b"".join([*kept, b"\xff\xd9"])
+        if at + 4 > len(content):
+            return None
         (length,) = struct.unpack_from(">H", content, at + 2)
         part = content[at : at + 2 + length]
         at += 2 + length

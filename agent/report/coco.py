@@ -96,7 +96,7 @@ class CocoWriter:
         try:
             content, size = path.read_bytes(), (frame.height, frame.width)
             content, suffix = bare_picture(content, size) if self.bare else upright_picture(content, path.suffix, size)
-        except (OSError, InputError):
+        except (OSError, ValueError, InputError):
             self.left_out["pictures that are gone or altered"] += 1
             return None
         name = f"{IMAGES_FOLDER}/{frame.name}{suffix}"

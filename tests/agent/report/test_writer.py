@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
+from agent.contract.flight import CrackRow
 from agent.contract.frame import UNKNOWN_SCALE, Scale
 from agent.errors import InputError, OutputError
 from agent.record import FlightRecorder, crack_row, frame_row, read_flight
 from agent.report import ReportWriter, report_again
-from agent.report.pictures import Shelf
+from agent.report.gallery import Gallery, Picture
 from tests.support import flights
 
 LIMIT = 20_000_000  # bytes
@@ -155,7 +157,7 @@ class TestPage:
         for picture in page.pictures:
             content = base64.b64decode(picture.removeprefix("data:image/jpeg;base64,"), validate=True)
             assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) is not None
-        assert len(page.pictures) == 2 + 4  # a card per frame, a crop per crack
+        assert len(page.pictures) == 2 * 4  # of each crack its frame and a close view
 
     def test_its_policy_allows_only_its_own_style_and_pictures(self, tmp_path: Path) -> None:
         page = _run(tmp_path, [None])
@@ -196,7 +198,7 @@ class TestPage:
         ) as recorder:
             recorder.add(*flights.rows(0, flights.HOSTILE))
             recorder.add(flights.skipped(1, name=flights.HOSTILE, reason=flights.HOSTILE))
-        content = report_again(folder, tmp_path / "out").read_text(encoding="utf-8")
+        content = report_again(folder, tmp_path / "out").page.read_text(encoding="utf-8")
         page = Page(content)
         assert page.open == []
         assert "img" not in page.tags
@@ -223,10 +225,12 @@ class TestPage:
                     report.add(row, seen, image_rgb=noise)
         path = report.finish(read_flight(folder))
         page = Page(path.read_text(encoding="utf-8"))
-        shown = int(re.findall(r"The (\d+) worst are shown; (\d+) frames", page.text)[0][0])
-        assert 5 < shown < 24
-        assert f"{1200 - shown} frames with cracks are not" in page.text
-        assert "The 2000 worst; 400 more stand in cracks.csv" in page.text
+        shown, sheets = map(int, re.findall(r"(\d+) of (\d+) sheets have pictures", page.text)[0])
+        assert len(page.pictures) == 2 * shown
+        assert 10 < shown < 48
+        assert sheets == 300
+        assert "The 300 worst of 2400 cracks have a sheet." in page.text
+        assert "The 2000 worst; 400 more stand in cracks.csv. The worst first. The first 300 have a sheet" in page.text
         assert LIMIT / 2 < path.stat().st_size < LIMIT
 
     def test_a_stopped_run_says_so(self, tmp_path: Path) -> None:
@@ -234,8 +238,12 @@ class TestPage:
         recorder = FlightRecorder.open(tmp_path / "stopped", flights.header())
         recorder.add(*flights.rows(0))
         recorder.close(complete=False)
-        assert "stopped before its end" not in Page(report_again(tmp_path / "run", tmp_path / "a").read_text()).text
-        assert "stopped before its end" in Page(report_again(tmp_path / "stopped", tmp_path / "b").read_text()).text
+        assert (
+            "stopped before its end" not in Page(report_again(tmp_path / "run", tmp_path / "a").page.read_text()).text
+        )
+        assert (
+            "stopped before its end" in Page(report_again(tmp_path / "stopped", tmp_path / "b").page.read_text()).text
+        )
 
     def test_a_flight_without_a_crack_or_a_frame_is_a_page_too(self, tmp_path: Path) -> None:
         page = _run(tmp_path, [])
@@ -252,9 +260,21 @@ class TestAgain:
 
     def test_without_frames_it_says_that_pictures_are_missing(self, tmp_path: Path) -> None:
         flights.write_flight(tmp_path / "run", 3)
-        page = Page(report_again(tmp_path / "run", tmp_path / "again").read_text(encoding="utf-8"))
+        page = Page(report_again(tmp_path / "run", tmp_path / "again").page.read_text(encoding="utf-8"))
         assert page.pictures == []
-        assert "No picture is shown: of 3 frames with cracks, none were kept or given" in page.text
+        assert "None has pictures: none were kept or given; this record kept no frames." in page.text
+
+    def test_without_frames_the_runs_overlays_are_shown(self, tmp_path: Path) -> None:
+        _run(tmp_path / "run", [None, "clip/1"])
+        again = report_again(tmp_path / "run", tmp_path / "again").page
+        page = Page(again.read_text(encoding="utf-8"))
+        assert len(page.pictures) == 2 * 4
+        for file in ("overlays/photo0.jpg", "overlays/clip/1.jpg"):
+            assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "again" / file).read_bytes(), file
+        first = base64.b64decode(page.pictures[0].removeprefix("data:image/jpeg;base64,"))
+        picture = cv2.imdecode(np.frombuffer(first, np.uint8), cv2.IMREAD_COLOR)
+        assert picture is not None
+        assert picture.shape == (200, 320, 3)  # the frame, without the overlay's strip
 
     def test_a_report_that_is_there_is_replaced_only_when_asked(self, tmp_path: Path) -> None:
         flights.write_flight(tmp_path, 1)
@@ -268,7 +288,8 @@ class TestAgain:
     def test_a_kept_picture_of_another_size_is_not_drawn_on(self, tmp_path: Path) -> None:
         _run(tmp_path / "run", [None], frames_kept="all")
         cv2.imwrite(str(tmp_path / "run/frames/photo0.png"), np.zeros((9, 9, 3), np.uint8))
-        assert Page(report_again(tmp_path / "run", tmp_path / "again").read_text(encoding="utf-8")).pictures == []
+        shutil.rmtree(tmp_path / "run/overlays")
+        assert Page(report_again(tmp_path / "run", tmp_path / "again").page.read_text(encoding="utf-8")).pictures == []
 
 
 class TestVideo:
@@ -301,17 +322,43 @@ class TestVideo:
         assert not list(tmp_path.glob(".crackscout*"))
 
 
-class TestShelf:
+class TestGallery:
     def test_it_keeps_the_worst_within_its_budget(self) -> None:
-        shelf = Shelf(budget=10_000_000, most=3, quality=80)
-        picture = np.zeros((8, 8, 3), np.uint8)
+        gallery = Gallery(budget=10_000_000, most=3)
         for turn, width in enumerate([1.0, 5.0, 3.0, 4.0, 5.0]):
-            shelf.put(str(turn), (1, True, width, 0.0, 0.0), picture)
-        assert [item.key for item in shelf] == ["1", "4", "3"]
-        assert not shelf.wants((1, True, 3.0, 0.0, 0.0))
-        assert shelf.wants((1, True, 6.0, 0.0, 0.0))
+            _put(gallery, str(turn), width)
+        assert [one.crack.crack_id for one in gallery] == ["1", "4", "3"]
+        assert not gallery.wants(_crack("5", 3.0))
+        assert gallery.wants(_crack("5", 6.0))
+
+    def test_of_a_crack_the_clearest_pictures_stay(self) -> None:
+        gallery = Gallery(budget=10_000_000, most=3)
+        for length in (10.0, 30.0, 20.0):
+            _put(gallery, "a", 2.0, length_px=length)
+        found = gallery.of(["z", "a"])
+        assert found is not None
+        assert found.crack.length_px == 30.0
+        assert gallery.of(["z"]) is None
+
+    def test_its_budget_is_of_bytes(self) -> None:
+        gallery = Gallery(budget=2000, most=100)
+        for turn in range(9):
+            _put(gallery, str(turn), 1.0 + turn)
+        assert [one.crack.crack_id for one in gallery] == ["8", "7"]
+        assert sum(one.size for one in gallery) <= 2000
 
     def test_a_picture_larger_than_the_budget_is_not_kept(self) -> None:
-        shelf = Shelf(budget=100, most=3, quality=80)
-        shelf.put("a", (1, True, 1.0, 0.0, 0.0), np.zeros((64, 64, 3), np.uint8))
-        assert list(shelf) == []
+        gallery = Gallery(budget=100, most=3)
+        _put(gallery, "a", 1.0)
+        assert list(gallery) == []
+
+
+def _crack(crack_id: str, width_px: float, **changed: object) -> CrackRow:
+    return flights.rows(0)[1][0].model_copy(
+        update={"crack_id": crack_id, "width_px": width_px, "width_mm": width_px / 2, **changed}
+    )
+
+
+def _put(gallery: Gallery, crack_id: str, width_px: float, **changed: object) -> None:
+    picture = Picture(b"x" * 500, 8, 8)
+    gallery.put(_crack(crack_id, width_px, **changed), lambda: picture, lambda: picture)
