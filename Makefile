@@ -12,6 +12,9 @@ BIN := $(VENV)/bin
 # what stands in for cameras in the tests: an RTSP server, GStreamer's test picture, a compiler for the V4L2 stand-in
 CAMERAS := gcc libc6-dev python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly
 
+# what people read our reports with
+READERS := chromium gdal-bin fonts-dejavu-core
+
 # A process for each layer: the runtimes under test bring native libraries that do not belong beside torch.
 by_layer = $(BIN)/python -m pytest tests/train -m "$(1)" && $(BIN)/python -m pytest tests/export -m "$(1)" && \
 	$(BIN)/python -m pytest tests --ignore tests/train --ignore tests/export -m "$(1)"
@@ -27,7 +30,7 @@ demo: $(VENV)/.agent ## render a flight, run the agent on it, leave its report i
 dev: $(VENV)/.dev ## install what training, export and the checks need
 
 test: $(VENV)/.dev ## every test but the slow ones
-	.ci/system mosquitto $(CAMERAS) mosquitto-clients iproute2 openssl g++ binutils systemd
+	.ci/system mosquitto $(CAMERAS) mosquitto-clients iproute2 openssl g++ binutils systemd $(READERS)
 	.ci/trt-bindings $(BIN)/python
 	$(call by_layer,not slow)
 

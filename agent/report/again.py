@@ -13,12 +13,12 @@ from agent.contract.flight import FrameRow
 from agent.errors import InputError, OutputError
 from agent.record import FlightRecord, read_flight
 from agent.record.layout import HTML_FILE, OVERLAYS_FOLDER, VIDEO_FILES, inside, writing
+from agent.record.reviews import fold, read_reviews
 from agent.report.documents import COCO_FOLDER, NAMES, write_documents
 from agent.report.dxf import needs_ezdxf
 from agent.report.formats import DEFAULT, Format, Positions
 from agent.report.overlay import without_footer
 from agent.report.pdf import browser
-from agent.report.reviewed import reviews_of
 from agent.report.unplaced import UnplacedRecord
 from agent.report.writer import ReportWriter
 
@@ -76,7 +76,7 @@ def report_again(
             out,
             wanted,
             gallery=report.gallery,
-            reviews=reviews_of(folder),
+            reviews=fold(read_reviews(folder)),
             bare=positions == "none",
         )
     page = out / HTML_FILE

@@ -104,7 +104,7 @@ def profile(crack: CrackRow) -> Chart | None:
     )
 
 
-def history(seen: Sequence[Sighting], unit: str) -> Chart | None:
+def history(seen: Sequence[Sighting], unit: str = "mm") -> Chart | None:
     """Return the width in each frame that showed a crack; None for fewer than two measured sightings."""
     measured = [one for one in seen if one.width is not None]
     if len(measured) < 2:

@@ -78,7 +78,7 @@ class Developed:
         for branch in crack.branches:
             line = np.array(branch.line_px, np.float64).reshape(-1, 2)
             xy = placement.to_surface(line) * (1.0, -1.0)
-            seen = np.isfinite(xy).all(axis=1)
+            seen = np.asarray(np.isfinite(xy).all(axis=1), np.bool_)
             cells = np.floor(np.where(seen[:, None], xy, 0.0) / cell).astype(np.int64)
             new = seen & ~_near(cells, known) if known else seen
             for run in _runs(new, least=LEAST_RUN if known else 1):

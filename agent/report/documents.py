@@ -8,6 +8,7 @@ from typing import Final
 
 from agent.record import FlightRecord
 from agent.record.layout import COVERAGE_GEOJSON_FILE, CSV_FILE, GEOJSON_FILE, HTML_FILE
+from agent.record.reviews import Reviewed
 from agent.report.coco import CocoWriter
 from agent.report.developed import Developed
 from agent.report.dxf import write_dxf
@@ -17,7 +18,6 @@ from agent.report.geojson import write_coverage, write_geojson
 from agent.report.geopackage import write_geopackage
 from agent.report.html import write_html
 from agent.report.pdf import print_pdf
-from agent.report.reviewed import Reviewed
 from agent.report.table import write_csv
 
 GEOPACKAGE_FILE: Final = "cracks.gpkg"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from agent.contract.flight import COVERAGE_FILE, CRACKS_FILE, FLIGHT_FILE, FRAMES_FILE, TRACKS_FILE
+from agent.contract.flight import COVERAGE_FILE, CRACKS_FILE, FLIGHT_FILE, FRAMES_FILE, REVIEWS_FILE, TRACKS_FILE
 
-ROW_FILES: Final = (FLIGHT_FILE, FRAMES_FILE, CRACKS_FILE, TRACKS_FILE, COVERAGE_FILE, "reviews.jsonl")
+ROW_FILES: Final = (FLIGHT_FILE, FRAMES_FILE, CRACKS_FILE, TRACKS_FILE, COVERAGE_FILE, REVIEWS_FILE)
 _CHUNK: Final = 1 << 20
 
 

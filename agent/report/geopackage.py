@@ -131,7 +131,7 @@ class _Package:
             self._base.execute(insert, (_geometry(kind, system, parts), *map(_storable, cells)))
             for x, y in (xy for part in parts for xy in part):
                 box = [x, y, x, y] if box is None else [min(box[0], x), min(box[1], y), max(box[2], x), max(box[3], y)]
-        contents = (name, "features", name, "", self._changed, *(box or [None] * 4), system)
+        contents = (name, "features", name, "", self._changed, *(box or (None, None, None, None)), system)
         self._base.execute("INSERT INTO gpkg_contents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", contents)
         self._base.execute("INSERT INTO gpkg_geometry_columns VALUES (?, 'geom', ?, ?, 0, 0)", (name, kind, system))
 

@@ -17,12 +17,12 @@ from markupsafe import Markup
 from agent.contract.flight import FlightHeader
 from agent.record import FlightRecord
 from agent.record.layout import partial
+from agent.record.reviews import Reviewed
 from agent.report import charts, figures
 from agent.report.developed import Developed
 from agent.report.files import digests
 from agent.report.gallery import Gallery, Picture
 from agent.report.plan import Places
-from agent.report.reviewed import Reviewed
 from agent.report.sheets import MOST_SHEETS, sheets_of
 from agent.report.summary import Summary
 from agent.severity.standard import ADVICE, Category, Standard, all_standards, span_of

@@ -86,6 +86,12 @@ class Plan:
     y_ticks: tuple[Tick, ...] = ()
     scale_bar: tuple[float, str] | None = None  # px, and what it stands for
     unit: str = ""  # of the ticks
+    missing: int = 0  # cracks that have no place in it
+
+    @property
+    def legend(self) -> list[str]:
+        """Names of the lines and areas that are no crack, each once."""
+        return [name for name in dict.fromkeys(path.name for path in self.paths) if name not in SEVERITIES]
 
 
 @dataclass(slots=True)
@@ -119,7 +125,7 @@ def on_surface(cracks: Sequence[tuple[CrackRow, int]], developed: Developed, cov
         return None
     every = np.concatenate(points)
     low, high = every.min(axis=0), every.max(axis=0)
-    margin = 0.02 * float(max(high - low)) + 20.0
+    margin = np.array([0.01, 0.08]) * (high - low) + 20.0
     low, high = low - margin, high + margin
     rows, scale = _rows(low, high)
     tunnel = developed.radius_mm is not None
@@ -131,6 +137,7 @@ def on_surface(cracks: Sequence[tuple[CrackRow, int]], developed: Developed, cov
         height=rows[-1].y + rows[-1].height + 26,
         rows=rows,
         unit="m",
+        missing=sum(crack.crack_id not in lines for crack, _ in cracks),
     )
     grain = GRAIN_PX / scale
     plan.paths += [
@@ -149,8 +156,8 @@ def on_surface(cracks: Sequence[tuple[CrackRow, int]], developed: Developed, cov
     order = ["other", *reversed(SEVERITIES)]
     plan.paths += [Path(name, " ".join(by_name[name])) for name in order if by_name.get(name)]
     for crack, turn in cracks[:MOST_PINS]:
-        if of := lines.get(crack.crack_id):
-            longest = max(of, key=len)
+        if own := lines.get(crack.crack_id):
+            longest = max(own, key=len)
             plan.pins.append(_pin(longest[len(longest) // 2], crack, turn, rows, scale))
     plan.pins = _apart(plan.pins)
     return plan
@@ -166,7 +173,7 @@ def on_earth(cracks: Sequence[tuple[CrackRow, int]], record: FlightRecord) -> Pl
     middle = (every.min(axis=0) + every.max(axis=0)) / 2
     metres = np.array([111_320 * math.cos(math.radians(float(middle[1]))), 110_574])  # good enough to draw by
     spread = max(float(((every.max(axis=0) - every.min(axis=0)) * metres).max()) * 1.15, SMALLEST_M)
-    extent = np.maximum((every.max(axis=0) - every.min(axis=0)) * metres * 1.15, spread / 4)
+    extent = np.maximum((every.max(axis=0) - every.min(axis=0)) * metres * 1.15, spread * np.array([0.8, 0.25]))
     scale = min(WIDTH / extent[0], TALLEST / extent[1])
     height = float(extent[1] * scale)
 
@@ -182,6 +189,7 @@ def on_earth(cracks: Sequence[tuple[CrackRow, int]], record: FlightRecord) -> Pl
         note="North is up; the line is the camera's way. WGS 84, middle "
         f"{middle[1]:.6f}, {middle[0]:.6f}."
         + (" Positions are those of the camera that saw the crack, not the crack's own." if camera_only else ""),
+        missing=len(cracks) - len(placed),
         height=height,
         pins=_apart([Pin(*at(crack.lon, crack.lat), turn, crack.severity) for crack, turn in placed[:1000]]),
         route=" ".join("{:g},{:g}".format(*at(lon, lat)) for lon, lat in thin),
@@ -205,6 +213,7 @@ def in_tunnel(cracks: Sequence[tuple[CrackRow, int]]) -> Plan | None:
     return Plan(
         title="The tunnel, unrolled",
         note="Left to right: chainage, m. Upwards: clock angle, the crown (0°) in the middle, 90° right.",
+        missing=len(cracks) - len(placed),
         height=height + 26,
         pins=_apart(
             [

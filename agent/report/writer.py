@@ -14,6 +14,7 @@ from agent.contract.flight import CrackRow, FrameRow
 from agent.record import FlightRecord
 from agent.record.layout import HTML_FILE, OVERLAYS_FOLDER, inside, write_atomically
 from agent.record.ledger import without_lines
+from agent.record.reviews import fold, read_reviews
 from agent.report import video
 from agent.report.documents import write_documents
 from agent.report.formats import Format
@@ -22,7 +23,6 @@ from agent.report.outlines import Marked
 from agent.report.overlay import draw_crop, draw_overlay, draw_overview, reduced
 from agent.report.pictures import jpeg
 from agent.report.probabilities import save_probability
-from agent.report.reviewed import reviews_of
 from agent.report.video import OverlayVideo
 
 # As base64 well under the 20 MB that a page may have; the rest is its text.
@@ -135,7 +135,9 @@ class ReportWriter:
             OutputError: the disk is full or gone.
         """
         self.close()
-        write_documents(record, self._folder, REPLAY_FORMATS, gallery=self.gallery, reviews=reviews_of(record.folder))
+        write_documents(
+            record, self._folder, REPLAY_FORMATS, gallery=self.gallery, reviews=fold(read_reviews(record.folder))
+        )
         return self._folder / HTML_FILE
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from tests.support.commands import crack
 from tests.support.needs import missing
 
 SCENE = SceneSettings(kind="facade", seconds=1.6, fps=5, width_px=960, height_px=540, speed_mm_s=500, cracks=4, seed=5)
-GRADED = {
+GRADED: dict[str, str] = {
     "CRACKSCOUT_SEVERITY__STANDARD": "aashto-mbei",
     "CRACKSCOUT_SEVERITY__CATEGORY": "reinforced",
     "CRACKSCOUT_RECORD__FRAMES": "all",
@@ -58,7 +58,7 @@ def flown(tmp_path_factory: pytest.TempPathFactory) -> Flown:
             lat, lon = found.place(index)
             table.writerow([index / SCENE.fps, f"{lat:.8f}", f"{lon:.8f}", ALT])
     options = ["--telemetry", folder / "telemetry.csv", "--video"]
-    done = crack("crack-agent", "replay", folder / "flight", "--out", found.record, *options, **GRADED)
+    done = crack("crack-agent", "replay", folder / "flight", "--out", found.record, *options, cwd=folder, **GRADED)
     assert done.returncode == 0, done.stderr
     assert json.loads((found.record / "flight.json").read_text())["cracks"] > 1
     return found
@@ -85,7 +85,7 @@ def photographed(flown: Flown, tmp_path_factory: pytest.TempPathFactory) -> Path
             file.write(preview.read_bytes())
     info = _png_text(f"{LAT}, {LON}")
     upright.save(folder / "photos" / "c.png", pnginfo=info, exif=_exif(1))
-    done = crack("crack-agent", "replay", folder / "photos", "--out", folder / "record", **GRADED)
+    done = crack("crack-agent", "replay", folder / "photos", "--out", folder / "record", cwd=folder, **GRADED)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (folder / "record/frames.jsonl").read_text().splitlines()]
     assert [row["status"] for row in rows] == ["inferred"] * 3
@@ -96,10 +96,8 @@ def photographed(flown: Flown, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if found := shutil.which(name):
-            return found
-    missing("no Chromium: apt-get install chromium")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    return found or missing("no Chromium: apt-get install chromium")
 
 
 @pytest.fixture(scope="session")

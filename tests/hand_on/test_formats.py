@@ -152,7 +152,7 @@ class TestTable:
         table = pd.read_csv(handed / "cracks.csv")
         cracks = [crack_row for _, crack_row in read_flight(flown.record).whole_cracks()]
         assert list(table["crack_id"]) == [one.crack_id for one in cracks]
-        assert np.allclose(table["length_mm"], [one.length_mm for one in cracks], rtol=0, atol=1e-9)
+        assert np.allclose(table["length_mm"], np.array([one.length_mm for one in cracks], float), rtol=0, atol=1e-9)
         assert table["gradable"].dtype == np.bool_
         assert table["lat"].between(LAT - 1e-6, LAT + 1e-3).all()
         assert table["lon"].between(LON - 1e-6, LON + 1e-3).all()
@@ -181,4 +181,5 @@ def test_a_person_s_tools_find_the_geojson_valid(handed: Path) -> None:
     assert "crs" not in collection
     for feature in collection["features"]:
         lon, lat = feature["geometry"]["coordinates"]
-        assert (-180 <= lon <= 180) and (-90 <= lat <= 90)
+        assert -180 <= lon <= 180
+        assert -90 <= lat <= 90
