@@ -65,3 +65,7 @@ class CameraError(CrackscoutError):
 
 class CameraSilentError(CameraError):
     """A live camera is there, but no picture comes."""
+
+
+class CameraHungError(CameraError):
+    """A live camera's driver does not come back, and keeps the camera: only another process can open it again."""

@@ -1,7 +1,8 @@
 """The service: one live run after another, until it is told to stop.
 
 - Bad settings, a missing bundle or a camera that cannot be opened are no reason to end: it stays up in safe mode, says
-  why, captures nothing, and tries again every `RETRY_S` and whenever it is asked to reload.
+  why, captures nothing, and tries again every `RETRY_S` and whenever it is asked to reload. The one reason is a
+  driver that never comes back and keeps the last camera: then it ends in order, for systemd to begin another process.
 - A reload (SIGHUP, or `Service.reload` for a command) reads the settings and builds every part that they ask for. Only
   if that succeeds does the run that goes on end in order, and the new one begins: a flight record has one set of
   settings. Else the old run goes on and the reason is told.
@@ -18,7 +19,7 @@ from contextlib import ExitStack
 from types import FrameType
 from typing import Final, Protocol
 
-from agent.errors import CrackscoutError
+from agent.errors import CameraHungError, CrackscoutError
 from agent.health.notify import Notifier
 from agent.health.vitals import Vitals
 
@@ -96,7 +97,11 @@ class Service:
                 self._notify("READY=1", f"STATUS={self._state}")
 
     def run(self) -> None:
-        """Run missions until SIGTERM or Ctrl-C; to be called in the main thread."""
+        """Run missions until SIGTERM or Ctrl-C; to be called in the main thread.
+
+        Raises:
+            CameraHungError: only another process can open a camera again; the mission has ended in order.
+        """
         with ExitStack() as stack:
             handlers = {signal.SIGTERM: self._on_stop, signal.SIGINT: self._on_stop, signal.SIGHUP: self._on_reload}
             for number, handler in handlers.items():
@@ -137,6 +142,8 @@ class Service:
         logger.info("a mission begins")
         try:
             mission(self._vitals)
+        except CameraHungError:
+            raise  # what hangs goes with this process only; systemd begins another
         except CrackscoutError as exc:
             logger.error("the mission ended: %s", exc)  # noqa: TRY400 - its text says what to mend; a traceback does not
             self._in_safe_mode(exc)

@@ -24,7 +24,7 @@ from agent.capture.settings import CaptureSettings
 from agent.capture.status import CameraStatus
 from agent.contract.arrays import UInt8
 from agent.contract.frame import UNKNOWN_SCALE, Frame, Scale, SkippedFrame
-from agent.errors import InputError
+from agent.errors import CameraHungError, InputError
 
 SLICE_S: Final = 0.2  # how long the loop waits before it looks around again
 REST_S: Final = 1.0  # before a camera that shows nothing but black or white is looked at again
@@ -72,11 +72,13 @@ class Cameras:
 
         Raises:
             InputError: not one frame could be read, from any camera, and none will come.
+            CameraHungError: a driver keeps its camera and does not come back, and no other camera gives pictures.
         """
         index, next_at = 0, time.monotonic()
         self._leave = False
         while not self._leave:
             self._progress = now = time.monotonic()
+            self._look_after()
             self._limit = self._pace.limit()
             rates = [rate for rate in (self._limit.max_fps, self._settings.max_fps) if rate is not None]
             held = self._paused or self._limit.stopped or now < next_at
@@ -166,6 +168,15 @@ class Cameras:
                 return self._framing[feed.name].frame(taken, index)
             return replace(taken, index=index)
         return None
+
+    def _look_after(self) -> None:
+        for feed in self._feeds:
+            feed.look_after()
+        stuck = [feed.name for feed in self._feeds if feed.stuck]
+        if stuck and not any(feed.status().state == "live" for feed in self._feeds):
+            raise CameraHungError(
+                f"camera {', '.join(stuck)}: the driver does not come back and keeps it; restart the agent"
+            )
 
     def _wait(self, seconds: float, *, held: bool) -> None:
         with self._news:

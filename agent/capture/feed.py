@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -18,6 +19,7 @@ from agent.errors import CameraError, CameraSilentError, CrackscoutError
 STEP: Final = 8  # two pictures are the same if each eighth pixel of each eighth row is
 RATE_OVER: Final = 30  # pictures that the rate is told from
 HUNG_AFTER_S: Final = 5.0  # beyond the time that the camera itself was given
+LEFT_MOST: Final = 3  # threads that wait for a driver that does not come back, of one camera
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,15 @@ class Feed(Protocol):
         """Whether nothing will come any more."""
         ...
 
+    @property
+    def stuck(self) -> bool:
+        """Whether a driver that does not come back keeps the camera, for so long that a new process is needed."""
+        ...
+
+    def look_after(self) -> None:
+        """Leave a driver behind that does not come back; to be called from time to time."""
+        ...
+
     def status(self) -> CameraStatus:
         """How it goes at this moment."""
         ...
@@ -72,7 +83,8 @@ class LiveFeed:
     """A live camera, watched by a thread of its own.
 
     Newest picture first: one that is not taken before the next arrives is dropped, and counted. A camera that cannot be
-    opened, falls silent, repeats one picture or fails is closed and opened again, with pauses that double.
+    opened, falls silent, repeats one picture or fails is closed and opened again, with pauses that double. A driver
+    that does not come back is left behind with its thread, `LEFT_MOST` at once at most, and the camera opened anew.
 
     Args:
         name: the camera's.
@@ -80,23 +92,35 @@ class LiveFeed:
         camera: used by this feed alone.
         settings: how patient to be.
         news: notified at each picture and change; shared by all feeds.
+        renew: makes another object for the same camera, which shares nothing with the one that hangs; None: it is
+            waited for.
     """
 
     def __init__(
-        self, name: str, *, kind: str, camera: Camera, settings: CaptureSettings, news: threading.Condition
+        self,
+        name: str,
+        *,
+        kind: str,
+        camera: Camera,
+        settings: CaptureSettings,
+        news: threading.Condition,
+        renew: Callable[[], Camera] | None = None,
     ) -> None:
         self.name = name
         self._camera = camera
         self._settings = settings
         self._news = news
+        self._renew = renew
         self._status = CameraStatus(name=name, kind=kind)
         self._slot: Arrived | None = None
         self._newest: Picture | None = None
         self._told_dropped = 0
         self._times: deque[float] = deque(maxlen=RATE_OVER)
-        self._moved = time.monotonic()  # when the thread last came round
+        self._moved = time.monotonic()  # when the thread last came round, or will after its pause
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name=f"camera-{name}", daemon=True)
+        self._thread = self._new_thread()
+        self._left: list[threading.Thread] = []  # with drivers that do not come back
+        self._hung_since: float | None = None  # without a picture from then on
 
     @property
     def ready(self) -> bool:
@@ -107,6 +131,30 @@ class LiveFeed:
     def ended(self) -> bool:
         """See `Feed.ended`."""
         return self._status.state == "ended" and self._slot is None
+
+    @property
+    def stuck(self) -> bool:
+        """See `Feed.stuck`: the camera was opened anew at least once, and the next long pause is over too."""
+        since = self._hung_since
+        waits = any(thread.is_alive() for thread in self._left)
+        return waits and since is not None and time.monotonic() - since > self._patience_s + self._settings.retry_max_s
+
+    def look_after(self) -> None:
+        """See `Feed.look_after`."""
+        with self._news:
+            self._left = [thread for thread in self._left if thread.is_alive()]
+            if self._renew is None or not self._hangs() or len(self._left) >= LEFT_MOST:
+                return
+            self._hung_since = self._hung_since or time.monotonic()
+            self._left.append(self._thread)
+            self._camera, self._thread, self._moved = self._renew(), self._new_thread(), time.monotonic()
+            self._status = counted(self._status, hangs=1, losses=int(self._status.state == "live"))
+            self._times.clear()
+        self._tell("lost", "the driver does not come back: the camera is opened anew")
+        logger.error(
+            "camera %s: the driver does not come back; it is left behind, and the camera opened anew", self.name
+        )
+        self._thread.start()
 
     def take(self) -> Arrived | None:
         """Return the newest picture, once; None if there is no new one."""
@@ -127,15 +175,14 @@ class LiveFeed:
         """See `Feed.status`."""
         now = time.monotonic()
         with self._news:
-            status, times, moved = self._status, list(self._times), self._moved
+            status, times = self._status, list(self._times)
         if not times:
             age, fps = None, None
         else:
             age = now - times[-1]
             # a camera that falls silent slows down in the figures too
             fps = round((len(times) - 1) / (max(now - age, times[-1]) - times[0]), 2) if times[-1] > times[0] else None
-        patience = max(self._settings.first_frame_s, self._settings.stall_s) + self._settings.retry_max_s
-        hung = status.state != "ended" and self._thread.is_alive() and now - moved > patience + HUNG_AFTER_S
+        hung = self._hangs()
         return replace(
             status,
             state="hung" if hung else status.state,
@@ -159,29 +206,46 @@ class LiveFeed:
         if self._thread.is_alive():
             self._thread.join(self._settings.stall_s + 1)
 
+    @property
+    def _patience_s(self) -> float:
+        """How long a call of the driver may take before it is not believed in any more."""
+        return max(self._settings.first_frame_s, self._settings.stall_s) + HUNG_AFTER_S
+
+    def _hangs(self) -> bool:
+        waits = self._status.state != "ended" and self._thread.is_alive()
+        return waits and time.monotonic() - self._moved > self._patience_s
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._watch, name=f"camera-{self.name}", daemon=True)
+
     def _watch(self) -> None:
+        camera = self._camera  # ours, also when we were left behind
         pause_s = self._settings.retry_s
-        while not self._stop.is_set():
-            opened = time.monotonic()
+        while not self._stop.is_set() and self._camera is camera:
+            opened = self._moved = time.monotonic()
             try:
-                self._camera.open()
-                self._read()
-                self._tell("ended", None)
-                self._stop.set()
+                camera.open()
+                self._read(camera)
+                if self._camera is camera:
+                    self._tell("ended", None)
+                    self._stop.set()
             except CrackscoutError as exc:
-                self._lost(exc)
+                self._lost(camera, exc)
             except Exception as exc:  # a fault in a driver's library must not leave a robot blind for good
                 logger.exception("camera %s", self.name)
-                self._lost(CameraError(f"{type(exc).__name__}: {exc}"))
+                self._lost(camera, CameraError(f"{type(exc).__name__}: {exc}"))
             finally:
-                self._camera.close()
+                camera.close()
+            if self._camera is not camera:
+                break
             if time.monotonic() - opened > self._settings.first_frame_s + self._settings.stall_s:
                 pause_s = self._settings.retry_s  # it was well for a while
+            self._moved = time.monotonic() + pause_s
             self._stop.wait(pause_s)
             pause_s = min(2 * pause_s, self._settings.retry_max_s)
 
-    def _read(self) -> None:
-        """Read until the stop or the natural end.
+    def _read(self, camera: Camera) -> None:
+        """Read until the stop, the natural end, or somebody else is to read.
 
         Raises:
             CameraError: the camera is lost.
@@ -191,10 +255,10 @@ class LiveFeed:
         patience_s = self._settings.first_frame_s
         last: bytes | None = None
         while not self._stop.is_set():
-            picture = self._camera.read()
-            now = self._moved = time.monotonic()
-            if picture is None:
+            picture = camera.read()
+            if picture is None or self._camera is not camera:
                 return
+            now = self._moved = time.monotonic()
             if isinstance(picture, Damaged):
                 self.count(arrived=1, damaged=1)
                 if now - whole_since > patience_s:
@@ -221,7 +285,7 @@ class LiveFeed:
             if before.width and (before.width, before.height) != (width, height):
                 by["format_changes"] = 1
             self._status = replace(counted(before, **by), state="live", problem=None, width=width, height=height)
-            self._slot, self._newest = arrived, picture
+            self._slot, self._newest, self._hung_since = arrived, picture, None
             self._times.append(now)
             self._news.notify_all()
         if before.state != "live":
@@ -236,7 +300,9 @@ class LiveFeed:
                 before.height,
             )
 
-    def _lost(self, exc: CrackscoutError) -> None:
+    def _lost(self, camera: Camera, exc: CrackscoutError) -> None:
+        if self._camera is not camera:
+            return
         known = self._status.problem == str(exc)
         was_live = self._status.state == "live"
         self._moved = time.monotonic()

@@ -40,6 +40,14 @@ class FileFeed:
         """See `Feed.ended`."""
         return self._status.state == "ended"
 
+    @property
+    def stuck(self) -> bool:
+        """See `Feed.stuck`."""
+        return False
+
+    def look_after(self) -> None:
+        """See `Feed.look_after`."""
+
     def take(self) -> Frame | SkippedFrame | None:
         """Return the next frame, its index counted within this source; None at the end."""
         if self._frames is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from agent.capture.camera import Camera
@@ -60,7 +61,8 @@ def open_cameras(
             refs.append(sources[camera.name].ref)
         else:
             live = make_camera(camera, capture)
-            feeds.append(LiveFeed(camera.name, kind=camera.kind, camera=live, settings=capture, news=news))
+            renew = partial(make_camera, camera, capture)
+            feeds.append(LiveFeed(camera.name, kind=camera.kind, camera=live, settings=capture, news=news, renew=renew))
             refs.append(SourceRef(name=camera.shown, fingerprint=hashlib.sha256(camera.shown.encode()).hexdigest()))
     return Cameras(feeds, settings=capture, news=news, scales=scales, pace=pace), tuple(refs)
 

@@ -27,6 +27,7 @@ class CameraStatus:
     stalls: int = 0  # of both: no picture came
     freezes: int = 0  # of both: the same picture came all the time
     reopened: int = 0  # times that it was live again after a loss
+    hangs: int = 0  # times that its driver did not come back and was left behind
     format_changes: int = 0  # the size of its pictures became another one
     width: int = 0  # of the newest picture, px
     height: int = 0

@@ -20,13 +20,15 @@ def device_metrics(device: DeviceState | None) -> Iterator[Metric]:
     pictures = CounterMetricFamily("pictures", "Pictures, by what became of them.", labels=["camera", "fate"])
     poor = CounterMetricFamily("pictures_poor", "Of those taken: blurred, black or white.", labels=["camera"])
     losses = CounterMetricFamily("camera_losses", "Times that the camera was lost.", labels=["camera"])
+    hangs = CounterMetricFamily("camera_hangs", "Times that its driver did not come back.", labels=["camera"])
     for status in device.cameras:
         up.add_metric([status.name], float(status.state == "live"))
         for fate in FATES:
             pictures.add_metric([status.name, fate], getattr(status, fate))
         poor.add_metric([status.name], status.skipped)
         losses.add_metric([status.name], status.losses)
-    yield from (up, pictures, poor, losses)
+        hangs.add_metric([status.name], status.hangs)
+    yield from (up, pictures, poor, losses, hangs)
     fields = device.fields()
     yield CounterMetricFamily(
         "pictures_not_kept", "The record had no room for them.", value=fields["pictures_not_kept"]

@@ -1,10 +1,13 @@
-"""What was prepared and never begins gives back what it holds."""
+"""What was prepared and never begins gives back what it holds; and how a service ends by itself."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable
 
+import pytest
+
+from agent.errors import CameraHungError
 from agent.health.notify import notifier
 from agent.health.vitals import Vitals
 from agent.service import Service
@@ -49,6 +52,18 @@ def test_a_reload_before_the_last_one_began() -> None:
     assert (first.fate, second.fate) == ((0, 1), (0, 0))
     service.run()  # prepares the third
     assert [mission.fate for mission in (first, second, third)] == [(0, 1), (0, 1), (1, 0)]
+
+
+def test_a_camera_that_only_another_process_can_open_again_ends_this_one() -> None:
+    def hang() -> None:
+        raise CameraHungError("camera crown: the driver does not come back")
+
+    mission, waits = Counted(hang), Counted()
+    service = served(mission, waits)
+    with pytest.raises(CameraHungError, match="crown"):
+        service.run()
+    assert (mission.fate, waits.fate) == ((1, 0), (0, 0))
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "the process can be told to stop as before"
 
 
 def test_the_end_of_the_service_before_the_next_one_began() -> None:

@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -17,12 +17,12 @@ import pytest
 from agent.capture import open_sources
 from agent.capture.camera import Picture
 from agent.capture.cameras import Cameras
-from agent.capture.feed import LiveFeed
+from agent.capture.feed import LEFT_MOST, LiveFeed
 from agent.capture.filefeed import FileFeed
 from agent.capture.pace import Limit
 from agent.capture.settings import CaptureSettings
 from agent.contract.frame import Frame, Pose, Scale, SkippedFrame
-from agent.errors import InputError
+from agent.errors import CameraHungError, InputError
 from tests.support.cameras import ScriptedCamera, noise, wait_until
 
 PATIENT = CaptureSettings(first_frame_s=30, stall_s=30, retry_s=0.01, retry_max_s=0.05)
@@ -120,6 +120,45 @@ class Stepped:
             time.sleep(pause_s)
             self._gate.release()
         return frames
+
+
+def hung(*names: str, others: Sequence[FileFeed | LiveFeed] = ()) -> tuple[Cameras, threading.Event]:
+    """Cameras of drivers that do not come back until the event; and others beside them."""
+    release, news = threading.Event(), threading.Condition()
+    settings = PATIENT.model_copy(update={"first_frame_s": 0.1, "stall_s": 0.1})
+
+    def camera() -> ScriptedCamera:
+        return ScriptedCamera([release.wait])
+
+    feeds = [LiveFeed(name, kind="test", camera=camera(), settings=settings, news=news, renew=camera) for name in names]
+    return Cameras([*feeds, *others], settings=settings, news=news), release
+
+
+def test_when_no_driver_comes_back_a_new_process_is_asked_for() -> None:
+    cameras, release = hung("crown", "wall")
+    with (
+        cameras,
+        pytest.raises(CameraHungError, match=r"camera (crown|crown, wall|wall): the driver does not come back"),
+    ):
+        list(cameras.frames())
+    release.set()
+
+
+def test_a_driver_that_does_not_come_back_ends_no_flight_of_which_another_camera_sees_something() -> None:
+    news = threading.Condition()
+    sees = LiveFeed("sees", kind="test", camera=ScriptedCamera(endless(0.05)), settings=PATIENT, news=news)
+    cameras, release = hung("crown", others=[sees])
+    with cameras:
+        frames = cameras.frames()
+
+        def goes_on_until(condition: Callable[[], bool]) -> None:
+            wait_until(lambda: next(frames).camera == "sees" and condition())
+
+        goes_on_until(lambda: cameras.status()[0].hangs == LEFT_MOST)
+        goes_on_until(lambda: cameras.status()[0].state == "hung")
+        assert cameras.status()[0].problem == "the driver does not come back; restart the agent"
+        assert all(next(frames).camera == "sees" for _ in range(20))
+    release.set()
 
 
 def test_frames_carry_name_time_hash_and_quality() -> None:

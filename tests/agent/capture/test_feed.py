@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from agent.capture.camera import Damaged
-from agent.capture.feed import LiveFeed
+from agent.capture.camera import Damaged, Picture
+from agent.capture.feed import LEFT_MOST, LiveFeed
 from agent.capture.settings import CaptureSettings
 from agent.capture.status import CameraStatus
 from agent.errors import CameraError, CameraSilentError
@@ -154,6 +154,81 @@ def test_a_driver_that_does_not_come_back_is_told() -> None:
     wait_until(lambda: feed.status().state == "hung", told=feed.status)
     assert feed.status().problem == "the driver does not come back; restart the agent"
     release.set()
+    feed.close()
+
+
+class Hanging:
+    """A camera of a driver that does not come back until it is released; then it tells who closed it."""
+
+    def __init__(self, *before: object) -> None:
+        self.release = threading.Event()
+        self._inner = ScriptedCamera([*before, self._hang])
+        self.closed = self._inner.closed
+
+    def _hang(self) -> None:
+        self.release.wait()
+
+    def open(self) -> None:
+        self._inner.open()
+
+    def read(self) -> Picture | Damaged | None:
+        return self._inner.read()
+
+    def close(self) -> None:
+        self._inner.close()
+        self.closed = self._inner.closed
+
+
+HASTY = FAST.model_copy(update={"first_frame_s": 0.2, "stall_s": 0.2})
+
+
+def looked_after(feed: LiveFeed, condition: Callable[[], bool]) -> None:
+    """Do what the scheduler does until the condition holds."""
+
+    def holds() -> bool:
+        feed.look_after()
+        return condition()
+
+    wait_until(holds, told=feed.status)
+
+
+def watched_by_threads(name: str) -> int:
+    return sum(thread.name == f"camera-{name}" for thread in threading.enumerate())
+
+
+def test_a_driver_that_does_not_come_back_is_left_behind_and_the_camera_opened_anew() -> None:
+    hanging, whole = Hanging(noise(0)), ScriptedCamera([noise(1), *[noise(2)] * 3, threading.Event().wait])
+    feed = LiveFeed(
+        "left", kind="test", camera=hanging, settings=HASTY, news=threading.Condition(), renew=lambda: whole
+    )
+    feed.start()
+    looked_after(feed, lambda: feed.status().state == "live" and feed.status().hangs == 1)
+    status = feed.status()
+    assert (status.losses, status.reopened, status.arrived, status.repeated) == (1, 1, 5, 2)
+    assert not feed.stuck
+    hanging.release.set()
+    wait_until(lambda: hanging.closed == 1)
+    wait_until(lambda: watched_by_threads("left") == 1)
+    assert feed.status().state == "live", "what the driver says when it does come back changes nothing"
+    assert balance(feed.status()) == 0
+
+
+def test_threads_are_left_behind_a_few_times_only_and_then_a_new_process_is_asked_for() -> None:
+    cameras = [Hanging() for _ in range(9)]
+    rest = iter(cameras)
+    feed = LiveFeed(
+        "few", kind="test", camera=next(rest), settings=HASTY, news=threading.Condition(), renew=lambda: next(rest)
+    )
+    feed.start()
+    looked_after(feed, lambda: feed.status().hangs == LEFT_MOST and feed.status().state == "hung")
+    for _ in range(20):
+        feed.look_after()
+    assert feed.status().hangs == LEFT_MOST
+    assert watched_by_threads("few") == LEFT_MOST + 1
+    assert feed.stuck
+    for camera in cameras:
+        camera.release.set()
+    wait_until(lambda: watched_by_threads("few") <= 1)
     feed.close()
 
 
