@@ -27,6 +27,7 @@ FLUSH_S: Final = 30.0  # how long the end of a replay waits for the broker
 FLUSH_LIVE_S: Final = 10.0  # the same of a live run: less than systemd's watchdog and its patience with a stop
 STATE_EVERY_S: Final = 5.0  # counts in `state` are at most this old in a live run
 TELEMETRY_EVERY_S: Final = 1.0
+MISSION_EVERY_S: Final = 300.0  # how far a live run is, for those who were away: unlike `state` it is kept and told
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +108,7 @@ class Publishing:
         device: how cameras, heat and power do, in a live run: then it calls it.
         vehicle: what `Reporter.telemetry` is told, None while there is nothing to tell; of a live run.
         reviews: of the run's cracks by people, who may review them while it goes on.
+        mission_every_s: how often a live run says how far it is.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class Publishing:
         device: DeviceState | None = None,
         vehicle: Callable[[], Mapping[str, Any] | None] = lambda: None,
         reviews: Reviews | None = None,
+        mission_every_s: float = MISSION_EVERY_S,
     ) -> None:
         self._publisher = publisher
         self._recorder = recorder
@@ -134,7 +137,8 @@ class Publishing:
         self._vehicle_at = -math.inf
         self._told: object = None
         self._live = header.mode == "live"
-        self._state_at = time.monotonic()
+        self._state_at = self._mission_at = time.monotonic()
+        self._mission_every_s = mission_every_s
         self._time_ns: int | None = None  # of the last frame's media
         self._pictures: dict[str, str] = {}  # sha256 of the picture that was sent of a crack that has not ended
 
@@ -194,6 +198,9 @@ class Publishing:
         if self._gist() != self._told or time.monotonic() - self._state_at >= STATE_EVERY_S:
             self._state_at = time.monotonic()
             self._publisher.publish(self._state("running"))
+        if time.monotonic() - self._mission_at >= self._mission_every_s:
+            self._mission_at = time.monotonic()
+            self._publisher.publish(self._reporter.mission("report", self._recorder.header))
         self._renew_telemetry()
 
     def _renew_telemetry(self) -> None:

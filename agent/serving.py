@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,13 @@ def serve(config: Path, environment: Mapping[str, str]) -> None:
 
     service = Service(prepare, vitals=vitals, notify=notify, on_safe_mode=tell_safe_mode)
     metrics = _Metrics(
-        ServiceCollector(vitals, problem=lambda: service.problem, version=version(), link_faults=links.faults)
+        ServiceCollector(
+            vitals,
+            problem=lambda: service.problem,
+            version=version(),
+            link_faults=links.faults,
+            commands=lambda: Counter(dict(desk.counts.items())),
+        )
     )
     try:
         service.run()

@@ -37,6 +37,7 @@ class _Totals:
     stage_seconds: dict[str, float] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
+    commands_ignored: int = 0
 
     def plus(self, tally: Tally, publisher: Publisher) -> _Totals:
         """Return these and a run's."""
@@ -51,6 +52,7 @@ class _Totals:
             stage_seconds=stages,
             reasons=self.reasons + Counter({"Success": delivery.acknowledged, **delivery.reasons}),
             dropped=self.dropped + Counter(delivery.dropped),
+            commands_ignored=self.commands_ignored + delivery.commands_ignored,
         )
 
 
@@ -63,6 +65,7 @@ class ServiceCollector(Collector):
         version: of the agent.
         synchronised: the file that exists once the clock was set.
         link_faults: what of MAVLink links was lost or left out, by reason.
+        commands: what became of commands; those that the delivery ignored are told beside.
     """
 
     def __init__(
@@ -73,7 +76,9 @@ class ServiceCollector(Collector):
         version: str,
         synchronised: Path = TIME_SYNCHRONISED,
         link_faults: Callable[[], Counter[str]] = Counter,
+        commands: Callable[[], Counter[str]] = Counter,
     ) -> None:
+        self._commands = commands
         self._link_faults = link_faults
         self._vitals = vitals
         self._problem = problem
@@ -106,6 +111,8 @@ class ServiceCollector(Collector):
         yield _counter("outbox_dropped", "Reports given up, by class.", "class", totals.dropped, ())
         yield _counter("publish_reason", "Answers of the broker, by MQTT reason.", "code", totals.reasons, ("Success",))
         yield _counter("mavlink_faults", "What MAVLink links lost or left out.", "reason", self._link_faults(), ())
+        commands = self._commands() + Counter(ignored=totals.commands_ignored)
+        yield _counter("commands", "Commands, by what became of them.", "result", commands, ("done", "rejected"))
         synced = float(self._synchronised.exists())
         yield GaugeMetricFamily("clock_synced", "1 once the clock was set since boot.", value=synced)
         yield GaugeMetricFamily("safe_mode", "1 while nothing is captured.", value=float(self._problem() is not None))

@@ -31,7 +31,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from agent.contract.flight import FLIGHT_FILE, REVIEWS_FILE, ReviewRow
 from agent.contract.reports import Verdict
@@ -40,6 +40,8 @@ from agent.record import jsonl
 from agent.record.layout import writing
 from agent.record.lookup import crack_now, last_event
 from agent.record.reader import finished_rows
+
+LINES_MOST: Final = 50_000  # of one record: whoever may send commands must not fill the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,8 @@ class Reviews:
                 file.truncate(self._size)
             if content.count(b"\n") != len(self._rows):
                 self._take(read_reviews(self.folder))
+            if len(self._rows) >= LINES_MOST:
+                raise InputError(f"{path}: holds {LINES_MOST} reviews, which is the most; no more are taken")
             file.seek(0, os.SEEK_END)
             yield file
 

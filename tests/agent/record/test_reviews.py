@@ -15,7 +15,7 @@ from agent.contract.flight import REVIEWS_FILE, ReviewRow
 from agent.errors import InputError
 from agent.record import FlightRecorder
 from agent.record.lookup import crack_now
-from agent.record.reviews import Reviewed, Reviews, read_reviews
+from agent.record.reviews import LINES_MOST, Reviewed, Reviews, read_reviews
 from tests.support import flights
 
 FIRST, SECOND, THIRD = (flights.rows(index)[1][0].crack_id for index in range(3))
@@ -178,6 +178,16 @@ def test_a_line_that_a_kill_left_unfinished_is_cut_off(record: Path) -> None:
     reviews = Reviews(record)
     reviews.comment(FIRST, "next")
     assert [row.note for row in read_reviews(record)] == ["whole", "next"]
+
+
+def test_nobody_fills_the_disk_with_reviews(record: Path) -> None:
+    line = json.dumps({"id": "x", "ts": 1, "crack_id": FIRST, "note": "n"}) + "\n"
+    (record / REVIEWS_FILE).write_text(line * (LINES_MOST - 1))
+    reviews = Reviews(record)
+    row = reviews.comment(FIRST, "the last")
+    with pytest.raises(InputError, match=f"holds {LINES_MOST} reviews"):
+        reviews.undo(str(row.id))
+    assert len(read_reviews(record)) == LINES_MOST
 
 
 def test_a_broken_line_in_the_middle_is_named(record: Path) -> None:
