@@ -8,6 +8,8 @@ from importlib import metadata
 
 from agent.bundles import shipped_bundles
 from agent.contract.bundle import load_bundle
+from agent.errors import RuntimeUnavailableError
+from agent.infer.tensorrt.library import find_tensorrt
 
 
 def version() -> str:
@@ -20,6 +22,8 @@ def _runtimes() -> list[str]:
     for name in ("onnxruntime", "onnxruntime-gpu", "openvino"):
         with suppress(metadata.PackageNotFoundError):
             found.append(f"{name} {metadata.version(name)}")
+    with suppress(RuntimeUnavailableError):  # a package without a GPU is no runtime
+        found.append(f"tensorrt {find_tensorrt().__version__}")
     return found
 
 

@@ -10,6 +10,7 @@ Runtime takes the CPU without an error where it cannot have the GPU: here that i
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -18,14 +19,15 @@ import onnxruntime as ort
 from agent.contract.arrays import UInt8
 from agent.contract.bundle import Bundle, FileRef, NetRef, Precision
 from agent.errors import BundleError, InferenceError, RuntimeUnavailableError
-from agent.infer.backend import GateScores
-from agent.infer.tiles import NO_GATE, check_tiles, graph_file
+from agent.infer.tiles import check_tiles, graph_file
+from agent.infer.two_networks import Port, Ports, TwoNetworks, check_ports
 
 Provider = Literal["cpu", "cuda"]
 _PROVIDERS: Final[dict[Provider, str]] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_KINDS: Final = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
-class OnnxRuntime:
+class OnnxRuntime(TwoNetworks):
     """A bundle on ONNX Runtime.
 
     Args:
@@ -39,37 +41,13 @@ class OnnxRuntime:
     """
 
     def __init__(self, bundle: Bundle, *, variant: Precision = "fp32", provider: Provider = "cpu") -> None:
-        manifest = bundle.manifest
-        self._variant: Precision = variant
         self._provider = provider
-        self._segmenter = _Network(bundle, manifest.segmenter, variant, _SEGMENTER_OUTPUTS, provider)
-        self._gate = _Network(bundle, manifest.gate, variant, _GATE_OUTPUTS, provider) if manifest.gate else None
+        super().__init__(bundle, variant, lambda net, gives: _Network(bundle, net, variant, gives, provider))
 
     @property
     def runtime(self) -> str:
         """For instance `onnxruntime 1.23.2 cpu`."""
         return f"onnxruntime {ort.__version__} {self._provider}"
-
-    @property
-    def variant(self) -> Precision:
-        """The variant that was loaded."""
-        return self._variant
-
-    def infer(self, tiles: UInt8) -> UInt8:
-        """See `Backend.infer`."""
-        (probability,) = self._segmenter.run(tiles)
-        return np.asarray(probability, np.uint8)
-
-    def gate(self, tiles: UInt8) -> GateScores:
-        """See `Backend.gate`."""
-        if self._gate is None:
-            raise InferenceError(NO_GATE)
-        probability, margin = self._gate.run(tiles)
-        return GateScores(probability, margin)
-
-
-_SEGMENTER_OUTPUTS = (("tensor(uint8)", 3),)
-_GATE_OUTPUTS = (("tensor(float)", 1), ("tensor(float)", 1))
 
 
 class _Network:
@@ -80,14 +58,14 @@ class _Network:
         bundle: Bundle,
         net: NetRef,
         variant: Precision,
-        outputs: tuple[tuple[str, int], ...],
+        gives: Ports,
         provider: Provider,
     ) -> None:
         ref = graph_file(bundle, net, variant)
         self._name = ref.file
         self._edge = net.tile_px
         self._session = _session(bundle, ref, provider)
-        self._check(bundle, outputs)
+        self._check(bundle, gives)
 
     def run(self, tiles: UInt8) -> list[Any]:
         check_tiles(tiles, edge=self._edge, name=self._name)
@@ -97,16 +75,17 @@ class _Network:
             raise InferenceError(f"{self._name}: {exc}") from exc
         return results
 
-    def _check(self, bundle: Bundle, outputs: tuple[tuple[str, int], ...]) -> None:
-        inputs = self._session.get_inputs()
-        self._input = inputs[0].name if inputs else ""
-        got_in = [(i.type, list(i.shape[1:])) for i in inputs]
-        got_out = [(o.type, len(o.shape)) for o in self._session.get_outputs()]
-        if got_in != [("tensor(uint8)", [self._edge, self._edge, 3])] or got_out != list(outputs):
-            raise BundleError(
-                f"{bundle.folder / self._name}: takes {got_in} and gives {got_out}, but the manifest says "
-                f"uint8 (N, {self._edge}, {self._edge}, 3) and {list(outputs)}; export the bundle again"
-            )
+    def _check(self, bundle: Bundle, gives: Ports) -> None:
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        check_ports(bundle.folder / self._name, self._edge, takes=_ports(inputs), gives=_ports(outputs), wanted=gives)
+        self._input = inputs[0].name
+
+
+def _ports(nodes: Sequence[ort.NodeArg]) -> list[Port]:
+    return [
+        (_KINDS.get(node.type, node.type), [size if isinstance(size, int) else None for size in node.shape])
+        for node in nodes
+    ]
 
 
 def _session(bundle: Bundle, ref: FileRef, provider: Provider) -> ort.InferenceSession:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import io
 import threading
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from agent.contract.arrays import UInt8
 from agent.contract.bundle import Bundle, NetRef, Precision
 from agent.errors import BundleError, InferenceError, RuntimeUnavailableError
-from agent.infer.backend import GateScores
-from agent.infer.tiles import NO_GATE, check_tiles, graph_file
+from agent.infer.tiles import check_tiles, graph_file
+from agent.infer.two_networks import Port, Ports, TwoNetworks, check_ports
+
+_KINDS: Final = {"u8": "uint8", "f32": "float32"}
 
 
-class OpenVino:
+class OpenVino(TwoNetworks):
     """A bundle on OpenVINO's CPU plugin.
 
     Args:
@@ -34,35 +36,13 @@ class OpenVino:
 
     def __init__(self, bundle: Bundle, *, variant: Precision = "fp32", streams: int = 1) -> None:
         core = _core()
-        manifest = bundle.manifest
-        self._variant: Precision = variant
-        self._segmenter = _Network(core, bundle, manifest.segmenter, variant, (("u8", 3),), streams)
-        self._gate = (
-            _Network(core, bundle, manifest.gate, variant, (("f32", 1), ("f32", 1)), streams) if manifest.gate else None
-        )
+        super().__init__(bundle, variant, lambda net, gives: _Network(core, bundle, net, variant, gives, streams))
         self._version = _version()
 
     @property
     def runtime(self) -> str:
         """For instance `openvino 2026.4.1 cpu f32`."""
         return f"openvino {self._version} cpu f32"
-
-    @property
-    def variant(self) -> Precision:
-        """The variant that was loaded."""
-        return self._variant
-
-    def infer(self, tiles: UInt8) -> UInt8:
-        """See `Backend.infer`."""
-        (probability,) = self._segmenter.run(tiles)
-        return np.asarray(probability, np.uint8)
-
-    def gate(self, tiles: UInt8) -> GateScores:
-        """See `Backend.gate`."""
-        if self._gate is None:
-            raise InferenceError(NO_GATE)
-        probability, margin = self._gate.run(tiles)
-        return GateScores(probability, margin)
 
 
 class _Network:
@@ -74,7 +54,7 @@ class _Network:
         bundle: Bundle,
         net: NetRef,
         variant: Precision,
-        outputs: tuple[tuple[str, int], ...],
+        gives: Ports,
         streams: int,
     ) -> None:
         ref = graph_file(bundle, net, variant)
@@ -84,11 +64,11 @@ class _Network:
         try:
             # from the bytes that were hashed: nothing can be swapped in between
             model = core.read_model(io.BytesIO(bundle.read(ref)))
-            self._check(bundle, model, outputs)
+            self._check(bundle, model, gives)
             self._compiled = core.compile_model(model, "CPU", _options(streams))
         except RuntimeError as exc:  # OpenVINO raises nothing more particular
             raise BundleError(f"{bundle.path(ref)}: OpenVINO cannot load it ({_short(exc)})") from exc
-        self._outputs = len(outputs)
+        self._outputs = len(gives)
 
     def run(self, tiles: UInt8) -> list[Any]:
         check_tiles(tiles, edge=self._edge, name=self._name)
@@ -101,14 +81,19 @@ class _Network:
         except RuntimeError as exc:
             raise InferenceError(f"{self._name}: {_short(exc)}") from exc
 
-    def _check(self, bundle: Bundle, model: Any, outputs: tuple[tuple[str, int], ...]) -> None:  # noqa: ANN401
-        got_in = [(port.element_type.to_string(), str(port.partial_shape)) for port in model.inputs]
-        got_out = [(port.element_type.to_string(), port.partial_shape.rank.get_length()) for port in model.outputs]
-        if got_in != [("u8", f"[?,{self._edge},{self._edge},3]")] or got_out != list(outputs):
-            raise BundleError(
-                f"{bundle.folder / self._name}: takes {got_in} and gives {got_out}, but the manifest says "
-                f"uint8 (N, {self._edge}, {self._edge}, 3) and {list(outputs)}; export the bundle again"
-            )
+    def _check(self, bundle: Bundle, model: Any, gives: Ports) -> None:  # noqa: ANN401
+        place = bundle.folder / self._name
+        check_ports(place, self._edge, takes=_ports(model.inputs), gives=_ports(model.outputs), wanted=gives)
+
+
+def _ports(ports: Any) -> list[Port]:  # noqa: ANN401
+    return [
+        (
+            _KINDS.get(port.element_type.to_string(), port.element_type.to_string()),
+            [size.get_length() if size.is_static else None for size in port.partial_shape],
+        )
+        for port in ports
+    ]
 
 
 def _options(streams: int) -> dict[str, str | int | bool]:

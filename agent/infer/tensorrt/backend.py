@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import numpy as np
@@ -12,12 +12,12 @@ import numpy as np
 from agent.contract.arrays import UInt8
 from agent.contract.bundle import Bundle, NetRef, Precision
 from agent.contract.engine import BatchProfile, BuildOptions, EngineKey, Machine
-from agent.errors import EngineError, InferenceError
-from agent.infer.backend import GateScores
+from agent.errors import EngineError
 from agent.infer.cuda.driver import CudaDriver
 from agent.infer.engine_cache import EngineCache
 from agent.infer.tensorrt.engine import Engine, Lane, TensorSpec
-from agent.infer.tiles import NO_GATE, check_tiles, graph_file
+from agent.infer.tiles import check_tiles, graph_file
+from agent.infer.two_networks import Ports, TwoNetworks
 
 TUNED_BATCH = 4
 LARGEST_BATCH = 8  # more tiles in one call save nothing more and cost memory
@@ -50,7 +50,7 @@ def networks(bundle: Bundle) -> list[NetRef]:
     return [bundle.manifest.segmenter, *([bundle.manifest.gate] if bundle.manifest.gate else [])]
 
 
-class TensorRt:
+class TensorRt(TwoNetworks):
     """A bundle on TensorRT.
 
     Args:
@@ -81,35 +81,32 @@ class TensorRt:
         workers: int = 1,
         cuda_graph: bool = False,
     ) -> None:
-        self._variant, self._machine, self._driver = variant, machine, driver
+        self._machine, self._driver = machine, driver
         self.plans: dict[EngineKey, str] = {}  # sha256 of what was loaded
-        manifest = bundle.manifest
+        engines: list[Engine] = []
 
-        def loaded(net: NetRef, gives: Sequence[TensorSpec]) -> Engine:
+        def loaded(net: NetRef, gives: Ports) -> _Lanes:
             key = engine_key(bundle, net, variant, machine, options)
             takes = TensorSpec(np.uint8, (net.tile_px, net.tile_px, 3))
+            specs = [TensorSpec(np.dtype(kind).type, (net.tile_px,) * (rank - 1)) for kind, rank in gives]
             plan_sha256 = None
             try:
                 plan = cache.read(key)
                 plan_sha256 = hashlib.sha256(plan).hexdigest()
-                engine = Engine(plan, name=net.variants[variant].file, takes=takes, gives=gives)
+                engine = Engine(plan, name=net.variants[variant].file, takes=takes, gives=specs)
             except EngineError:
                 if cache.holds(key):
                     with suppress(EngineError):  # in a read-only cache it stays; it is not loaded all the same
                         cache.reject(key, plan_sha256)
                 raise
             self.plans[key] = plan_sha256
-            return engine
+            engines.append(engine)
+            return _Lanes(engine, driver, workers, cuda_graph=cuda_graph)
 
         driver.attach()
-        edge = manifest.segmenter.tile_px
-        self.segmenter = loaded(manifest.segmenter, [TensorSpec(np.uint8, (edge, edge))])
-        scores = TensorSpec(np.float32, ())
-        self.gate_engine = loaded(manifest.gate, [scores, scores]) if manifest.gate else None
-        self._segmenter_lanes = _Lanes(self.segmenter, driver, workers, cuda_graph=cuda_graph)
-        self._gate_lanes = (
-            _Lanes(self.gate_engine, driver, workers, cuda_graph=cuda_graph) if self.gate_engine else None
-        )
+        super().__init__(bundle, variant, loaded)
+        self.segmenter = engines[0]
+        self.gate_engine = engines[1] if bundle.manifest.gate else None
 
     @property
     def runtime(self) -> str:
@@ -117,30 +114,13 @@ class TensorRt:
         return runtime_name(self._machine)
 
     @property
-    def variant(self) -> Precision:
-        """The variant that was loaded."""
-        return self._variant
-
-    @property
     def driver(self) -> CudaDriver:
         """The GPU that it runs on."""
         return self._driver
 
-    def infer(self, tiles: UInt8) -> UInt8:
-        """See `Backend.infer`."""
-        (probability,) = self._segmenter_lanes.run(tiles)
-        return np.asarray(probability, np.uint8)
-
-    def gate(self, tiles: UInt8) -> GateScores:
-        """See `Backend.gate`."""
-        if self._gate_lanes is None:
-            raise InferenceError(NO_GATE)
-        probability, margin = self._gate_lanes.run(tiles)
-        return GateScores(probability, margin)
-
     def close(self) -> None:
         """Give the GPU back; nothing may run any more."""
-        del self._segmenter_lanes, self._gate_lanes, self.segmenter, self.gate_engine
+        del self._segmenter, self._gate, self.segmenter, self.gate_engine
         self._driver.close()
 
 

@@ -36,13 +36,22 @@ def folder(tiny_bundle_folder: Path, tmp_path: Path) -> Path:
 
 def test_a_graph_of_another_tile_size_than_the_manifest_is_refused(folder: Path) -> None:
     reseal(folder, "segmenter", segmenter_graph(96).SerializeToString())
-    with pytest.raises(BundleError, match=r"\[96, 96, 3\].*the manifest says"):
+    with pytest.raises(BundleError, match=r"\[None, 96, 96, 3\].*the manifest says"):
         OnnxRuntime(load_bundle(folder))
 
 
 def test_a_gate_in_the_place_of_the_segmenter_is_refused(folder: Path) -> None:
     reseal(folder, "segmenter", gate_graph(64).SerializeToString())
     with pytest.raises(BundleError, match="the manifest says"):
+        OnnxRuntime(load_bundle(folder))
+
+
+def test_a_graph_for_one_tile_at_a_time_is_refused_before_a_frame_needs_more(folder: Path) -> None:
+    model = segmenter_graph(64)
+    for port in (*model.graph.input, *model.graph.output):
+        port.type.tensor_type.shape.dim[0].dim_value = 1
+    reseal(folder, "segmenter", model.SerializeToString())
+    with pytest.raises(BundleError, match=r"\[1, 64, 64, 3\].*the manifest says uint8 \(N, 64, 64, 3\)"):
         OnnxRuntime(load_bundle(folder))
 
 

@@ -79,3 +79,12 @@ def test_it_says_that_it_builds_and_keeps_engines_where_the_settings_say(
         assert json.loads(done.stdout)["runtime"] == RUNTIME
         assert done.stderr.count("this takes minutes") == built, "minutes of silence look like a crash"
         assert engines(config) == 2
+
+
+def test_version_names_tensorrt_where_it_can_run(nvidia_variables: dict[str, Any]) -> None:
+    told = crack("crack-agent", "--version", **nvidia_variables)
+    assert told.returncode == 0, told.stderr
+    assert ", tensorrt 10.3.0\n" in told.stdout
+    without = crack("crack-agent", "--version", **nvidia_environment())
+    assert without.returncode == 0, without.stderr
+    assert "tensorrt" not in without.stdout
