@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,8 @@ def reseal(folder: Path, net: str, content: bytes) -> Bundle:
 def test_it_computes_in_float32_where_its_own_choice_might_be_bfloat16(tiny_bundle: Bundle) -> None:
     backend = OpenVino(tiny_bundle)
     assert backend.runtime.endswith(" cpu f32")
-    compiled = backend._segmenter._compiled
+    segmenter: Any = backend._segmenter
+    compiled = segmenter._compiled
     assert compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
 
 

@@ -85,6 +85,7 @@ def test_version_names_tensorrt_where_it_can_run(nvidia_variables: dict[str, Any
     told = crack("crack-agent", "--version", **nvidia_variables)
     assert told.returncode == 0, told.stderr
     assert ", tensorrt 10.3.0\n" in told.stdout
-    without = crack("crack-agent", "--version", **nvidia_environment())
+    bare: dict[str, Any] = nvidia_environment()
+    without = crack("crack-agent", "--version", **bare)
     assert without.returncode == 0, without.stderr
     assert "tensorrt" not in without.stdout
