@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.contract.arrays import Bool, Int32, UInt8
+from agent.contract.masks import set_pixels
 
 Int64: TypeAlias = NDArray[np.int64]
 
@@ -48,7 +49,7 @@ def find_components(mask: UInt8, *, gap_px: int, min_area_px: int, min_extent_px
         min_extent_px: components whose box has a shorter diagonal are left out.
     """
     stride = mask.shape[1] + 2
-    pixels = np.flatnonzero(mask.view(np.bool_)).astype(np.int32)
+    pixels = set_pixels(mask).astype(np.int32)
     pixels += pixels // np.int32(mask.shape[1]) * np.int32(2) + np.int32(stride + 1)  # in the padded frame
     if not len(pixels):
         none = np.empty(0, np.int32)

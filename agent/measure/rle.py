@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from agent.contract.arrays import Bool
+from agent.contract.masks import set_yx
 
 
 def mask_rle(
@@ -29,14 +30,12 @@ def mask_rle(
         raise ValueError(f"a mask of {mask.shape} px does not fill a box of {(height, width)} px")
     if min(x, y) < 0 or x + width > frame_width or y + height > frame_height:
         raise ValueError(f"box {bbox_xywh} leaves the frame of {frame_width}x{frame_height} px")
-    columns = np.pad(mask.T, ((0, 0), (1, 1))).astype(np.int8)
-    column, start = np.nonzero(np.diff(columns, axis=1) == 1)
-    end = np.nonzero(np.diff(columns, axis=1) == -1)[1]
-    first = (column + x) * frame_height + y
-    runs = np.stack([first + start, first + end], axis=1).ravel()
-    # A run that ends at the foot of a column goes on at the head of the next.
-    joined = np.flatnonzero(runs[1:-1:2] == runs[2::2]) * 2 + 1
-    edges = np.delete(runs, np.concatenate([joined, joined + 1]))
+    row, column = set_yx(mask)
+    pixels = np.sort((column + x) * frame_height + (row + y))
+    # Column after column: a run that ends at the foot of one goes on at the head of the next.
+    first = np.flatnonzero(np.diff(pixels, prepend=-2) != 1)
+    last = np.append(first[1:], len(pixels))[: len(first)] - 1
+    edges = np.stack([pixels[first], pixels[last] + 1], axis=1).ravel()
     counts = np.diff(edges, prepend=0, append=frame_height * frame_width)
     if len(edges) and counts[-1] == 0:
         counts = counts[:-1]

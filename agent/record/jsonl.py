@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from typing import Any, Final
 
+import numpy as np
 from pydantic import BaseModel
 
 DECIMALS: Final = 3  # of px, mm and degrees: finer than any of them is known
 _WHOLE: Final = {int, str, bool, type(None)}
 _NUMBERS: Final = {float, type(None)}
+_FEW: Final = 32  # numbers, of which an array costs more than it saves
+_UNSURE: Final = 1e-4  # of the last decimal: below `_LARGE` no product is that far off
+_LARGE: Final = 2.0**38
 _FINER: Final = {"scale_mm_px": 9, "confidence": 6, "rotation_deg": 6, "lat": 8, "lon": 8}
 
 
@@ -46,10 +51,31 @@ def _rounded(value: Any, decimals: int) -> Any:  # noqa: ANN401 - what JSON can 
 
 
 def _rounded_list(values: Sequence[Any], decimals: int) -> Sequence[Any]:
-    """Round a list; those of numbers alone, of which masks and centre lines have thousands, without a call for each."""
+    """Round a list; those of numbers and of points, of which cracks have thousands, without a call for each."""
     kinds = set(map(type, values))
     if kinds <= _WHOLE:
         return values
+    if kinds == {float}:
+        return _rounded_floats(values, decimals)
     if kinds <= _NUMBERS:
         return [value if value is None else round(value, decimals) + 0.0 for value in values]
+    if kinds == {tuple} and set(map(len, values)) == {2}:
+        flat = list(itertools.chain.from_iterable(values))
+        if set(map(type, flat)) == {float}:
+            each = iter(_rounded_floats(flat, decimals))
+            return list(zip(each, each, strict=True))
     return [_rounded(item, decimals) for item in values]
+
+
+def _rounded_floats(values: Sequence[float], decimals: int) -> list[float]:
+    """Round as `round` does, to the last bit: what lies near the middle between two is left to it."""
+    if len(values) < _FEW:
+        return [round(value, decimals) + 0.0 for value in values]
+    power = 10.0**decimals
+    scaled = np.array(values) * power
+    whole = np.rint(scaled)
+    rounded: list[float] = (whole / power + 0.0).tolist()
+    unsure = ~((np.abs(np.abs(scaled - whole) - 0.5) > _UNSURE) & (np.abs(scaled) < _LARGE))
+    for index in np.flatnonzero(unsure).tolist():
+        rounded[index] = round(values[index], decimals) + 0.0
+    return rounded

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 
+import numpy as np
+
 from agent.contract import ids
 from agent.contract.crack import Branch, Crack
 from agent.contract.flight import BranchRow, CrackRow, FrameRow, MaskRle, PoseRow
@@ -189,7 +191,8 @@ def _pose_row(pose: Pose) -> PoseRow | None:
 
 
 def _branch_row(branch: Branch) -> BranchRow:
-    return BranchRow(
-        line_px=tuple((float(x), float(y)) for x, y in branch.line_xy_px),
-        width_px=tuple(None if math.isnan(width) else float(width) for width in branch.width_px),
-    )
+    x, y = branch.line_xy_px.T.tolist()
+    width: list[float | None] = branch.width_px.tolist()
+    for at in np.flatnonzero(np.isnan(branch.width_px)).tolist():
+        width[at] = None
+    return BranchRow(line_px=tuple(zip(x, y, strict=True)), width_px=tuple(width))

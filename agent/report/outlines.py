@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -10,8 +11,10 @@ import numpy as np
 
 from agent.contract.arrays import Float64, Int32, UInt8
 from agent.contract.flight import CrackRow
+from agent.contract.masks import set_yx
 
 SUBPIXEL_BITS = 4  # of the coordinates that OpenCV draws with
+BAND_PX = 64  # rows that are dilated together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,16 +33,18 @@ class Marked:
 def mask_of(crack: CrackRow) -> UInt8:
     """Return the crack's mask within its box, (bbox_h, bbox_w), 0 or 1.
 
-    Only the columns of the box are unrolled: a photo of 16 MP with a hundred cracks costs no hundred photos.
+    Only the crack's own pixels are unrolled: a photo of 16 MP with a hundred cracks costs no hundred photos.
     """
     height = crack.mask.size[0]
-    cells = crack.bbox_w * height
     turns = np.cumsum(crack.mask.counts, dtype=np.int64) - crack.bbox_x * height
-    steps = np.zeros(cells + 1, np.int8)
-    steps[np.clip(turns[0::2], 0, cells)] += 1
-    steps[np.clip(turns[1::2], 0, cells)] -= 1
-    columns = np.cumsum(steps[:-1], dtype=np.int8).reshape(crack.bbox_w, height)
-    return np.ascontiguousarray(columns.T[crack.bbox_y : crack.bbox_y + crack.bbox_h]).view(np.uint8)
+    turns = np.clip(turns[: len(turns) // 2 * 2], 0, crack.bbox_w * height)
+    first, length = turns[0::2], turns[1::2] - turns[0::2]
+    pixels = np.repeat(first - np.cumsum(length) + length, length) + np.arange(length.sum())
+    x, y = np.divmod(pixels, max(height, 1))
+    inside = (y >= crack.bbox_y) & (y < crack.bbox_y + crack.bbox_h)
+    mask = np.zeros((crack.bbox_h, crack.bbox_w), np.uint8)
+    mask[y[inside] - crack.bbox_y, x[inside]] = 1
+    return mask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +73,32 @@ def outlines(marked: Marked, view: View, *, gap_px: float) -> list[Int32]:
     reach = max(1, math.ceil(gap_px / view.zoom))
     mask = cv2.copyMakeBorder(marked.mask, reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=(0,))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    found, _ = cv2.findContours(cv2.dilate(mask, disc), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    found, _ = cv2.findContours(_dilated(mask, disc), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     origin = np.array([crack.bbox_x - reach - view.x, crack.bbox_y - reach - view.y], np.float64)
     return [np.rint(_in_picture(line + origin, view) * 2**SUBPIXEL_BITS).astype(np.int32) for line in found]
+
+
+def _dilated(mask: UInt8, disc: UInt8) -> UInt8:
+    """Dilate a mask, band after band of its rows, each as far as there is a crack: most of a long crack's box is not.
+
+    Args:
+        mask: (H, W), 0 or 1, with nothing within the disc's reach of its border.
+        disc: (2 * reach + 1, 2 * reach + 1).
+    """
+    reach = disc.shape[0] // 2
+    grown = np.zeros_like(mask)
+    y, x = set_yx(mask)
+    bounds = np.searchsorted(y, np.arange(0, mask.shape[0] + BAND_PX, BAND_PX))
+    for number, (first, last) in enumerate(itertools.pairwise(bounds.tolist())):
+        if first == last:
+            continue
+        top, bottom = max(number * BAND_PX - reach, 0), min((number + 1) * BAND_PX + reach, mask.shape[0])
+        left, right = int(x[first:last].min()) - reach, int(x[first:last].max()) + reach + 1
+        band = mask[top:bottom, left:right].copy()
+        band[: number * BAND_PX - top] = 0  # what lies beyond the band is another band's
+        band[(number + 1) * BAND_PX - top :] = 0
+        grown[top:bottom, left:right] |= cv2.dilate(band, disc)
+    return grown
 
 
 def _in_picture(points: Float64, view: View) -> Float64:

@@ -41,7 +41,8 @@ def untangle(crack: Crack) -> list[Crack]:
     rest = ~run
     if lengths[rest].sum() < LEAST_REST_PX or lengths[run].sum() < LEAST_RUN_PX:
         return [crack]
-    pieces = [_piece(crack, chosen, lengths) for chosen in (run, rest)]
+    nearest = _nearest(crack, run)
+    pieces = [_piece(crack, chosen, mask, lengths) for chosen, mask in zip((run, rest), nearest, strict=True)]
     return [piece for piece in pieces if piece is not None]
 
 
@@ -98,9 +99,8 @@ def _length(branch: Branch) -> float:
     return float(np.hypot(*np.diff(branch.line_xy_px.astype(np.float64), axis=0).T).sum())
 
 
-def _piece(crack: Crack, chosen: Bool, lengths: Float64) -> Crack | None:
-    """A crack of some of the branches; each pixel of the mask goes to the nearest branch."""
-    mask = _nearest_is(crack, chosen)
+def _piece(crack: Crack, chosen: Bool, mask: Bool, lengths: Float64) -> Crack | None:
+    """A crack of some of the branches and of the mask; None where no pixel is left."""
     if not mask.any():
         return None
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -134,8 +134,8 @@ def _shifted(end: float | None, width: float | None, now: float | None) -> float
     return None if end is None or width is None or now is None else max(0.0, now + end - width)
 
 
-def _nearest_is(crack: Crack, chosen: Bool) -> Bool:
-    """Which pixels of the mask lie nearer to the chosen branches than to the others."""
+def _nearest(crack: Crack, chosen: Bool) -> tuple[Bool, Bool]:
+    """Which pixels of the mask lie nearer to the chosen branches, and which to the others; to both: as far from both."""
     x, y, width, height = crack.bbox_xywh_px
     distance = []
     for side in (chosen, ~chosen):
@@ -145,7 +145,11 @@ def _nearest_is(crack: Crack, chosen: Bool) -> Bool:
             inside = (at >= 0).all(axis=1) & (at < (width, height)).all(axis=1)
             away[at[inside, 1], at[inside, 0]] = 0
         distance.append(cv2.distanceTransform(away, cv2.DIST_L2, 5))
-    return np.asarray(crack.mask & (distance[0] <= distance[1]), np.bool_)
+    to_chosen, to_others = distance
+    return (
+        np.asarray(crack.mask & (to_chosen <= to_others), np.bool_),
+        np.asarray(crack.mask & (to_others <= to_chosen), np.bool_),
+    )
 
 
 def _orientation(branches: tuple[Branch, ...]) -> float | None:

@@ -97,7 +97,8 @@ def write_bundle(folder: Path, name: str) -> Path:
     shipped = shipped_bundles()["default"]
     real = json.loads((shipped / "manifest.json").read_text())
     shutil.copy(shipped / "gate.onnx", folder / "gate.onnx")
-    manifest["gate"] = real["gate"]
+    reference = {"fp32": real["gate"]["variants"]["fp32"]}
+    manifest["gate"] = real["gate"] | {"variants": reference}
     manifest["segmenter"]["variants"]["fp32"] = seal(folder, "segmenter.onnx", content)
     manifest["segmenter"] |= {"stride_px": 32, "receptive_field_px": "unbounded"}
     tile = golden_tile(TILE)
