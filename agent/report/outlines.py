@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
-from agent.contract.arrays import Float64, Int32, UInt8
+from agent.contract.arrays import Float64, Int32, Int64, UInt8
 from agent.contract.flight import CrackRow
 from agent.contract.masks import set_yx
 
 SUBPIXEL_BITS = 4  # of the coordinates that OpenCV draws with
+OUTSIDE_PX = 16  # of the picture: lines farther outside it do not reach into it
 BAND_PX = 64  # rows that are dilated together
 
 
@@ -23,6 +24,10 @@ class Marked:
 
     crack: CrackRow
     mask: UInt8  # (bbox_h, bbox_w), 0 or 1
+    yx: tuple[Int64, Int64] = field(init=False)  # where it is 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "yx", set_yx(self.mask))
 
     @classmethod
     def of(cls, crack: CrackRow) -> Marked:
@@ -66,15 +71,26 @@ class View:
 def outlines(marked: Marked, view: View, *, gap_px: float) -> list[Int32]:
     """Return closed lines around a crack, at `gap_px` of the picture from its pixels, so that none is covered.
 
+    Of what lies far outside the view nothing is drawn, and nothing returned.
+
     Returns:
         (K, 1, 2) each, in the picture, times 2 ** SUBPIXEL_BITS.
     """
     crack = marked.crack
     reach = max(1, math.ceil(gap_px / view.zoom))
-    mask = cv2.copyMakeBorder(marked.mask, reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=(0,))
+    near = 3 * reach + math.ceil(OUTSIDE_PX / view.zoom)
+    left, top = max(view.x - near - crack.bbox_x, 0), max(view.y - near - crack.bbox_y, 0)
+    right, bottom = (
+        max(view.x + view.width + near - crack.bbox_x, 0),
+        max(view.y + view.height + near - crack.bbox_y, 0),
+    )
+    seen = marked.mask[top:bottom, left:right]
+    if not seen.any():
+        return []
+    mask = cv2.copyMakeBorder(seen, reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=(0,))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     found, _ = cv2.findContours(_dilated(mask, disc), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    origin = np.array([crack.bbox_x - reach - view.x, crack.bbox_y - reach - view.y], np.float64)
+    origin = np.array([crack.bbox_x + left - reach - view.x, crack.bbox_y + top - reach - view.y], np.float64)
     return [np.rint(_in_picture(line + origin, view) * 2**SUBPIXEL_BITS).astype(np.int32) for line in found]
 
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from agent.contract.arrays import UInt8
 from agent.contract.flight import CrackRow, FrameRow
-from agent.contract.masks import set_yx
 from agent.report import figures
 from agent.report.labels import LabelRoom, Spot
 from agent.report.outlines import SUBPIXEL_BITS, Marked, View, outlines
@@ -180,7 +179,7 @@ def _tinted(picture: UInt8, zoom: float, cracks: Sequence[Marked]) -> UInt8:
     height, width = picture.shape[:2]
     for marked in cracks:
         crack = marked.crack
-        y, x = set_yx(marked.mask)
+        y, x = marked.yx
         at_y = ((y + crack.bbox_y) * zoom).astype(np.intp).clip(0, height - 1)
         at_x = ((x + crack.bbox_x) * zoom).astype(np.intp).clip(0, width - 1)
         at_y, at_x = np.divmod(np.unique(at_y * width + at_x), width)  # once each, though several fall on one
@@ -245,7 +244,7 @@ class _Label:
 def _cells(marked: Marked, view: View, rows: int, columns: int, cell_px: int) -> UInt8:
     """Return the grid's cells that the crack touches, (rows, columns), 0 or 1; at least one."""
     crack = marked.crack
-    y, x = set_yx(marked.mask)
+    y, x = marked.yx
     zoom = view.zoom / cell_px
     cells = np.zeros((rows, columns), np.uint8)
     at_y = ((y + crack.bbox_y - view.y + 0.5) * zoom).astype(np.intp).clip(0, rows - 1)

@@ -6,6 +6,7 @@ squared ratio is (s^2 + b^2) / (s^2 + a^2). Departure: `a` is 2 px, so that sens
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Final
 
@@ -79,11 +80,12 @@ def _blur(grey: UInt8, grid: tuple[int, int]) -> Float32:
     small, large = SMOOTH_PX
     first = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), small)
     second = cv2.GaussianBlur(first, (0, 0), float(np.sqrt(large**2 - small**2)))
-    one, two = _steepness(np.asarray(first, np.float32)), _steepness(np.asarray(second, np.float32))
     edge = max(32, FOCUS_PX // factor)
     rows, columns = max(1, round(grey.shape[0] / edge)), max(1, round(grey.shape[1] / edge))
     told = np.zeros((rows, columns), np.float32)
-    for row, (a, b) in enumerate(zip(np.array_split(one, rows), np.array_split(two, rows), strict=True)):
+    bounds = np.cumsum([0, *map(len, np.array_split(np.empty(grey.shape[0]), rows))]).tolist()
+    for row, (top, bottom) in enumerate(itertools.pairwise(bounds)):  # a strip stays in the processor's cache
+        a, b = (_steepness(np.asarray(picture, np.float32), top, bottom) for picture in (first, second))
         parts = zip(np.array_split(a, columns, axis=1), np.array_split(b, columns, axis=1), strict=True)
         for column, (sharp, soft) in enumerate(parts):
             told[row, column] = factor * _blur_of(sharp, soft)
@@ -106,7 +108,9 @@ def _blur_of(sharp: Float32, soft: Float32) -> float:
     return float(np.sqrt(max(0.0, (large - ratio * small) / (ratio - 1))))
 
 
-def _steepness(picture: Float32) -> Float32:
-    return np.asarray(
-        cv2.magnitude(cv2.Sobel(picture, cv2.CV_32F, 1, 0), cv2.Sobel(picture, cv2.CV_32F, 0, 1)), np.float32
-    )
+def _steepness(picture: Float32, top: int, bottom: int) -> Float32:
+    """The gradient's length in rows `top` to `bottom`, told with the rows beside them."""
+    first = max(top - 1, 0)
+    strip = picture[first : bottom + 1]
+    along = cv2.magnitude(cv2.Sobel(strip, cv2.CV_32F, 1, 0), cv2.Sobel(strip, cv2.CV_32F, 0, 1))
+    return np.asarray(along[top - first : bottom - first], np.float32)

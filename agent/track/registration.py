@@ -55,8 +55,7 @@ def describe(image_rgb: UInt8, *, most: int) -> Features:
     height, width = image_rgb.shape[:2]
     zoom = min(1.0, WORK_EDGE_PX / max(height, width))
     size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
-    reduced = cv2.resize(image_rgb, size, interpolation=cv2.INTER_AREA) if zoom < 1 else image_rgb
-    grey = np.asarray(cv2.cvtColor(reduced, cv2.COLOR_RGB2GRAY), np.uint8)
+    grey = _grey(image_rgb, size)
     points: Sequence[cv2.KeyPoint] = ()
     descriptors = None
     if min(grey.shape) >= LEAST_EDGE_PX:
@@ -73,6 +72,21 @@ def describe(image_rgb: UInt8, *, most: int) -> Features:
         descriptors=np.zeros((0, 32), np.uint8) if descriptors is None else np.asarray(descriptors, np.uint8),
         small=_flattened(np.asarray(tiny, np.uint8)),
     )
+
+
+def _grey(image_rgb: UInt8, size: tuple[int, int]) -> UInt8:
+    """Reduce a picture to grey of a size: by halves first, since means over whole pixels cost a fifth of others."""
+    image = image_rgb
+    if image.shape[1] > 2 * size[0]:
+        image = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+        while image.shape[1] > 2 * size[0]:
+            half = (image.shape[1] // 2, image.shape[0] // 2)
+            image = np.asarray(
+                cv2.resize(image[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA), np.uint8
+            )
+    if (image.shape[1], image.shape[0]) != size:
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def register(picture: Features, onto: Features) -> Float64 | None:

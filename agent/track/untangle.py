@@ -6,6 +6,7 @@ straight runs; one that is longer and straighter than cracks are becomes a piece
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,15 +15,18 @@ from typing import Final
 import cv2
 import numpy as np
 
-from agent.contract.arrays import Bool, Float64, UInt8
+from agent.contract.arrays import Bool, Float32, Float64, UInt8
 from agent.contract.crack import Branch, Crack
 from agent.contract.frame import Scale
+from agent.contract.masks import set_yx
 
 LEAST_RUN_PX: Final = 100.0  # of a straight run
 LEAST_BRANCH_PX: Final = 18.0  # shorter branches tell no direction
 STRAIGHT_SHARE: Final = 0.006  # largest rms distance from the run's line, share of its length
 STRAIGHT_PX: Final = 0.8  # or px
 NEAR_PX: Final = 3.0  # a branch whose points lie so near to the line, on average, belongs to it
+BAND_PX: Final = 128  # rows of a mask that are looked at together
+AROUND_PX: Final = 80  # round them, where a branch surely is: half the widest crack and more
 LEAST_REST_PX: Final = 30.0  # of what is left beside the run; less is its own roughness
 
 
@@ -137,19 +141,40 @@ def _shifted(end: float | None, width: float | None, now: float | None) -> float
 def _nearest(crack: Crack, chosen: Bool) -> tuple[Bool, Bool]:
     """Which pixels of the mask lie nearer to the chosen branches, and which to the others; to both: as far from both."""
     x, y, width, height = crack.bbox_xywh_px
-    distance = []
+    sides = []
     for side in (chosen, ~chosen):
         away = np.full((height, width), 1, np.uint8)
         for one in np.flatnonzero(side).tolist():
             at = np.rint(crack.branches[one].line_xy_px).astype(np.intp) - (x, y)
             inside = (at >= 0).all(axis=1) & (at < (width, height)).all(axis=1)
             away[at[inside, 1], at[inside, 0]] = 0
-        distance.append(cv2.distanceTransform(away, cv2.DIST_L2, 5))
-    to_chosen, to_others = distance
-    return (
-        np.asarray(crack.mask & (to_chosen <= to_others), np.bool_),
-        np.asarray(crack.mask & (to_others <= to_chosen), np.bool_),
+        sides.append(away)
+    to_chosen, to_others = np.zeros((height, width), np.bool_), np.zeros((height, width), np.bool_)
+    rows, columns = set_yx(crack.mask)
+    for first, last in itertools.pairwise(np.searchsorted(rows, [*range(0, height, BAND_PX), height]).tolist()):
+        if first < last:  # a long crack's box is nearly empty: only what lies round the crack is looked at
+            band = (
+                slice(rows[first], rows[last - 1] + 1),
+                slice(columns[first:last].min(), columns[first:last].max() + 1),
+            )
+            mask = crack.mask[band]
+            near, far = _distances(sides, band, mask)
+            to_chosen[band], to_others[band] = mask & (near <= far), mask & (far <= near)
+    return to_chosen, to_others
+
+
+def _distances(sides: list[UInt8], band: tuple[slice, slice], mask: Bool) -> list[Float32]:
+    """The distances of the mask's pixels in a band to the 0 of each side; of the farther side maybe more than it is."""
+    y, x = band
+    around = tuple(slice(max(one.start - AROUND_PX, 0), one.stop + AROUND_PX) for one in band)
+    inner = (
+        slice(y.start - around[0].start, y.stop - around[0].start),
+        slice(x.start - around[1].start, x.stop - around[1].start),
     )
+    found = [np.asarray(cv2.distanceTransform(side[around], cv2.DIST_L2, 5), np.float32) for side in sides]
+    if np.minimum(*(one[inner] for one in found))[mask].max() <= AROUND_PX:
+        return [one[inner] for one in found]
+    return [np.asarray(cv2.distanceTransform(side, cv2.DIST_L2, 5), np.float32)[band] for side in sides]
 
 
 def _orientation(branches: tuple[Branch, ...]) -> float | None:
