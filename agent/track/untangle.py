@@ -139,7 +139,7 @@ def _shifted(end: float | None, width: float | None, now: float | None) -> float
 
 
 def _nearest(crack: Crack, chosen: Bool) -> tuple[Bool, Bool]:
-    """Which pixels of the mask lie nearer to the chosen branches, and which to the others; to both: as far from both."""
+    """Which pixels of the mask lie nearer to the chosen branches, and which to the others (both: as far)."""
     x, y, width, height = crack.bbox_xywh_px
     sides = []
     for side in (chosen, ~chosen):
