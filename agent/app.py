@@ -21,8 +21,9 @@ from pydantic import ValidationError
 from agent import logs, progress
 from agent.about import version
 from agent.bundles import open_bundle
-from agent.capture import open_cameras, open_sources
+from agent.capture import open_sources
 from agent.capture.cameras import Cameras
+from agent.capture.open_cameras import open_cameras
 from agent.capture.photos import find_photos
 from agent.capture.recorded import Recorded
 from agent.capture.settings import CameraSettings
@@ -42,9 +43,6 @@ from agent.health.disk import check_writable
 from agent.health.governor import open_governor
 from agent.health.notify import notifier
 from agent.health.vitals import Vitals
-from agent.infer.engine_process import log_progress
-from agent.infer.golden import GoldenAnswers, compare_golden
-from agent.infer.runtimes import open_backend
 from agent.inference import Inference
 from agent.listeners import Advancing, Publishing, Reporting
 from agent.measure import measure_cracks
@@ -59,7 +57,7 @@ from agent.record.room import Room
 from agent.report import HandedOn, ReportWriter, report_again
 from agent.report.formats import parse_formats
 from agent.settings import Settings
-from agent.severity import grading
+from agent.severity.grading import grading
 from agent.simulate.flight import render_flight
 from agent.simulate.scene import SceneSettings
 from agent.simulate.write import write_flight
@@ -251,20 +249,6 @@ def clock_offset(video: Path, telemetry: Path, settings: Settings) -> ClockOffse
     """
     (source,) = open_sources([video], camera="camera")
     return estimate_offset(source.frames(0), open_telemetry(telemetry, settings.place))
-
-
-def selftest(settings: Settings) -> GoldenAnswers:
-    """Compare this device's runtime with torch's answers to the bundle's golden tiles.
-
-    Raises:
-        BundleError: the bundle is altered, or has no golden tiles.
-        RuntimeUnavailableError: this device does not have the runtime.
-        EngineError: TensorRT cannot build its engines.
-    """
-    bundle = open_bundle(settings.bundle)
-    runtime = settings.runtime
-    backend = open_backend(runtime.name, bundle, variant=runtime.variant, engine=runtime.engine, tell=log_progress)
-    return compare_golden(bundle, backend)
 
 
 class _Frames(Protocol):

@@ -31,7 +31,7 @@ from typing_extensions import Self
 from agent import strict_yaml
 from agent.capture.settings import CameraSettings, CaptureSettings
 from agent.contract.bundle import Precision
-from agent.contract.reports import SEGMENT_PATTERN
+from agent.contract.ids import SEGMENT_PATTERN
 from agent.contract.strict import Section
 from agent.deliver.settings import DeliverySettings, MissionSettings
 from agent.detect.settings import PreGateSettings

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_serializer, field_validator, model_validator
 from typing_extensions import Self
 
-from agent.contract.reports import SEGMENT_PATTERN
+from agent.contract.ids import SEGMENT_PATTERN
 from agent.contract.strict import Section
 from agent.place.settings import PlaceSettings
 from agent.redact import without_passwords

@@ -1,10 +1,14 @@
-"""Names of cracks and reports: uuid5 of what they stand for, so that they are the same in every replay."""
+"""Names: what devices and cameras may be called; of cracks and reports uuid5 of what they stand for.
+
+So that they are the same in every replay.
+"""
 
 from __future__ import annotations
 
 import uuid
 from typing import Final
 
+SEGMENT_PATTERN: Final = "^[a-z0-9][a-z0-9_-]{0,63}$"  # of a topic: device, camera, command id
 NAMESPACE: Final = uuid.UUID("01a30a63-9019-4ad3-8d34-e22611d27ea2")  # ours, for ever
 
 

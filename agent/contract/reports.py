@@ -20,7 +20,6 @@ Topic = Literal["connection", "info", "state", "mission", "crack", "coverage", "
 CommandName = Literal[
     "pause", "resume", "start_mission", "end_mission", "snapshot", "set", "reload", "resync", "review", "clear"
 ]
-SEGMENT_PATTERN: Final = "^[a-z0-9][a-z0-9_-]{0,63}$"  # of a topic: device, camera, command id
 Unit = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(ge=0)]
 

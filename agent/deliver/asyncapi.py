@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.contract import schema_files
-from agent.contract.reports import REPORTS, SEGMENT_PATTERN, Topic
+from agent.contract.ids import SEGMENT_PATTERN
+from agent.contract.reports import REPORTS, Topic
 from agent.deliver.commands import AGE_MAX_MS, ARGS, PAYLOAD_MAX
 from agent.deliver.topics import EVIDENCE_EXPIRY_S, RULES, SNAPSHOT_EXPIRY_S
 

@@ -21,7 +21,8 @@ from typing import Annotated, Any, Final, Literal, NoReturn, Protocol
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 from typing_extensions import Self
 
-from agent.contract.reports import SEGMENT_PATTERN, AckReport, Verdict
+from agent.contract.ids import SEGMENT_PATTERN
+from agent.contract.reports import AckReport, Verdict
 from agent.contract.strict import Strict
 from agent.deliver.publisher import Report
 from agent.deliver.reporter import TIME_SYNCHRONISED

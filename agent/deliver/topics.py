@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from agent.contract.reports import REPORTS, SEGMENT_PATTERN, Payload, Topic
+from agent.contract.ids import SEGMENT_PATTERN
+from agent.contract.reports import REPORTS, Payload, Topic
 from agent.errors import ConfigError
 
 SLUG_LENGTH: Final = 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from typing_extensions import assert_never
 
@@ -15,7 +16,9 @@ from agent.infer.golden import distrust
 from agent.infer.onnx_runtime import OnnxRuntime
 from agent.infer.openvino import OpenVino
 from agent.infer.settings import EngineSettings
-from agent.infer.tensorrt.opening import Engines, Tell
+
+if TYPE_CHECKING:
+    from agent.infer.tensorrt.opening import Engines, Tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ def engines_of(bundle: Bundle, *, variant: Precision, settings: EngineSettings, 
         RuntimeUnavailableError: no GPU, or no TensorRT.
         BundleError: the bundle lacks the variant, or (if it is to be `certified`) does not certify it for TensorRT.
     """
+    from agent.infer.tensorrt.opening import Engines  # noqa: PLC0415 - what hardly any start needs
+
     return Engines(
         bundle=bundle,
         variant=variant,

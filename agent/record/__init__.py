@@ -4,10 +4,17 @@ Why lines and not one document: a run that is killed leaves every finished frame
 before its own line, so a frame that has its line has all its cracks.
 """
 
-from agent.record.ledger import BestSightings, Ledger
-from agent.record.reader import FlightRecord, read_flight
-from agent.record.recorder import FlightRecorder
-from agent.record.rows import crack_row, frame_row, quality_of, skipped_row
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.lazy import names_from
+
+if TYPE_CHECKING:
+    from agent.record.ledger import BestSightings, Ledger
+    from agent.record.reader import FlightRecord, read_flight
+    from agent.record.recorder import FlightRecorder
+    from agent.record.rows import crack_row, frame_row, quality_of, skipped_row
 
 __all__ = [
     "BestSightings",
@@ -20,3 +27,18 @@ __all__ = [
     "read_flight",
     "skipped_row",
 ]
+
+__getattr__ = names_from(
+    __name__,
+    {
+        "BestSightings": "ledger",
+        "FlightRecord": "reader",
+        "FlightRecorder": "recorder",
+        "Ledger": "ledger",
+        "crack_row": "rows",
+        "frame_row": "rows",
+        "quality_of": "rows",
+        "read_flight": "reader",
+        "skipped_row": "rows",
+    },
+)

@@ -5,7 +5,23 @@ what it says can never differ from what was recorded. Pictures are drawn as fram
 the few that the HTML page shows, which have a budget in bytes.
 """
 
-from agent.report.again import HandedOn, report_again
-from agent.report.writer import ReportWriter
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.lazy import names_from
+
+if TYPE_CHECKING:
+    from agent.report.again import HandedOn, report_again
+    from agent.report.writer import ReportWriter
 
 __all__ = ["HandedOn", "ReportWriter", "report_again"]
+
+__getattr__ = names_from(
+    __name__,
+    {
+        "HandedOn": "again",
+        "ReportWriter": "writer",
+        "report_again": "again",
+    },
+)

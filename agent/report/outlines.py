@@ -87,8 +87,8 @@ def outlines(marked: Marked, view: View, *, gap_px: float) -> list[Int32]:
     seen = marked.mask[top:bottom, left:right]
     if not seen.any():
         return []
-    mask = cv2.copyMakeBorder(seen, reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=(0,))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    mask = np.pad(seen, reach)
+    disc = np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)), np.uint8)
     found, _ = cv2.findContours(_dilated(mask, disc), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     origin = np.array([crack.bbox_x + left - reach - view.x, crack.bbox_y + top - reach - view.y], np.float64)
     return [np.rint(_in_picture(line + origin, view) * 2**SUBPIXEL_BITS).astype(np.int32) for line in found]
@@ -113,7 +113,7 @@ def _dilated(mask: UInt8, disc: UInt8) -> UInt8:
         band = mask[top:bottom, left:right].copy()
         band[: number * BAND_PX - top] = 0  # what lies beyond the band is another band's
         band[(number + 1) * BAND_PX - top :] = 0
-        grown[top:bottom, left:right] |= cv2.dilate(band, disc)
+        grown[top:bottom, left:right] |= np.asarray(cv2.dilate(band, disc), np.uint8)
     return grown
 
 

@@ -77,7 +77,13 @@ class Standard(Strict):
 def all_standards() -> dict[str, Standard]:
     """Return the standards that ship, by id, in alphabetical order."""
     files = sorted(FOLDER.glob("*.yaml"))
-    return {path.stem: Standard.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in files}
+    return {path.stem: Standard.model_validate(_table(path)) for path in files}
+
+
+def _table(path: Path) -> object:
+    """Read a table that ships, by libyaml where it is there: ten times as fast."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - both are safe
 
 
 def standard(name: str) -> Standard:

@@ -45,8 +45,8 @@ def untangle(crack: Crack) -> list[Crack]:
     rest = ~run
     if lengths[rest].sum() < LEAST_REST_PX or lengths[run].sum() < LEAST_RUN_PX:
         return [crack]
-    nearest = _nearest(crack, run)
-    pieces = [_piece(crack, chosen, mask, lengths) for chosen, mask in zip((run, rest), nearest, strict=True)]
+    masks = nearest(crack, run)
+    pieces = [_piece(crack, chosen, mask, lengths) for chosen, mask in zip((run, rest), masks, strict=True)]
     return [piece for piece in pieces if piece is not None]
 
 
@@ -138,7 +138,7 @@ def _shifted(end: float | None, width: float | None, now: float | None) -> float
     return None if end is None or width is None or now is None else max(0.0, now + end - width)
 
 
-def _nearest(crack: Crack, chosen: Bool) -> tuple[Bool, Bool]:
+def nearest(crack: Crack, chosen: Bool, *, band_px: int = BAND_PX) -> tuple[Bool, Bool]:
     """Which pixels of the mask lie nearer to the chosen branches, and which to the others (both: as far)."""
     x, y, width, height = crack.bbox_xywh_px
     sides = []
@@ -151,7 +151,7 @@ def _nearest(crack: Crack, chosen: Bool) -> tuple[Bool, Bool]:
         sides.append(away)
     to_chosen, to_others = np.zeros((height, width), np.bool_), np.zeros((height, width), np.bool_)
     rows, columns = set_yx(crack.mask)
-    for first, last in itertools.pairwise(np.searchsorted(rows, [*range(0, height, BAND_PX), height]).tolist()):
+    for first, last in itertools.pairwise(np.searchsorted(rows, [*range(0, height, band_px), height]).tolist()):
         if first < last:  # a long crack's box is nearly empty: only what lies round the crack is looked at
             band = (
                 slice(rows[first], rows[last - 1] + 1),

@@ -80,7 +80,9 @@ def main() -> None:
         above, growth = memory(frames)
         figures.add("7 memory above runtime and model, 12 MP, stub net, MB", above, "<= 150")
         figures.add(f"7 growth over the last half of {frames} frames, MB", growth, "<= 5")
-    figures.add("8 cold start to the first tile / bare runtime", next(iter(cold_start().values())), "<= 1.5")
+    first_tile, whole = cold_start().values()
+    figures.add("8 cold start to the first tile / bare runtime", first_tile, "<= 1.5")
+    figures.add("8 selftest with all its golden tiles / bare runtime", whole)
     figures.add("9 cost outside the network, ms per megapixel, unet8", outside, "<= 10")
     rows = {name: {"value": value, "target": target} for name, value, target in figures.rows}
     sys.stdout.write(json.dumps(rows) + "\n" if "--json" in sys.argv else figures.as_text())

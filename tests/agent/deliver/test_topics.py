@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.contract.reports import SEGMENT_PATTERN
+from agent.contract.ids import SEGMENT_PATTERN
 from agent.deliver import Topics, slug
 from agent.errors import ConfigError
 

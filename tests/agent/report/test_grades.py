@@ -14,7 +14,8 @@ from agent.deliver.reporter import Reporter
 from agent.record import FlightRecorder, crack_row, frame_row, read_flight
 from agent.report import ReportWriter
 from agent.report.figures import grade, interval
-from agent.severity import Grader, SeveritySettings
+from agent.severity.grading import Grader
+from agent.severity.settings import SeveritySettings
 from tests.support import flights
 
 CHOSEN = {"standard": "aashto-mbei", "category": "reinforced"}  # CS3 from 1.27 mm on

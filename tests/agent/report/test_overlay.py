@@ -150,3 +150,28 @@ class TestLabelRoom:
         full = np.ones((10, 10), np.uint8)
         assert LabelRoom(full, 10).take(full.astype(bool), width_px=10, height_px=10) is None
         assert LabelRoom(np.zeros((10, 10), np.uint8), 10).take(full.astype(bool), width_px=999, height_px=9) is None
+
+
+@pytest.mark.parametrize("zoom", [0.2, 0.5, 1.0, 2.5])
+def test_outlines_of_a_long_crack_are_those_of_its_whole_box(zoom: float) -> None:
+    """Bands and cuts only spare work: the box dilated as a whole, and drawn, is the same picture."""
+    image, _, cracks = _seen(1600, 1200)
+    marked = max(cracks, key=lambda one: one.mask.size)
+    row = marked.crack
+    for view in (
+        View(x=0, y=0, width=image.shape[1], height=image.shape[0], zoom=zoom),
+        View(x=row.bbox_x + row.bbox_w // 3, y=row.bbox_y + row.bbox_h // 3, width=200, height=150, zoom=zoom),
+    ):
+        reach = int(np.ceil(2.5 / zoom))
+        whole = np.zeros((image.shape[0] + 200, image.shape[1] + 200), np.uint8)
+        whole[100 + row.bbox_y :, 100 + row.bbox_x :][: row.bbox_h, : row.bbox_w] = marked.mask
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+        found, _ = cv2.findContours(cv2.dilate(whole, disc), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        lines = [np.rint(((line - 100 - (view.x, view.y) + 0.5) * zoom - 0.5) * 16).astype(np.int32) for line in found]
+        expected, drawn = (np.zeros(view.picture_wh[::-1], np.uint8) for _ in range(2))
+        cv2.polylines(expected, lines, True, 255, 1, cv2.LINE_8, SUBPIXEL_BITS)
+        cv2.polylines(drawn, outlines(marked, view, gap_px=2.5), True, 255, 1, cv2.LINE_8, SUBPIXEL_BITS)
+        assert expected.any()
+        beside = np.ones((3, 3), np.uint8)  # OpenCV rounds a line by where it begins, and that may lie outside
+        assert not np.any(drawn & ~cv2.dilate(expected, beside))
+        assert not np.any(expected & ~cv2.dilate(drawn, beside))

@@ -7,7 +7,8 @@ import pytest
 
 from agent.contract.crack import UNGRADED, Crack
 from agent.contract.frame import UNKNOWN_SCALE, Scale
-from agent.severity import Grader, SeveritySettings
+from agent.severity.grading import Grader
+from agent.severity.settings import SeveritySettings
 
 MBEI = SeveritySettings(standard="aashto-mbei", category="reinforced")  # 0.30 and 1.27 mm
 

@@ -8,7 +8,7 @@ from agent.contract.arrays import UInt8
 from agent.contract.crack import Crack
 from agent.contract.frame import UNKNOWN_SCALE
 from agent.measure import MeasureSettings, measure_cracks
-from agent.track.untangle import untangle
+from agent.track.untangle import nearest, untangle
 from tests.agent.track.drawn import wandering
 
 
@@ -58,3 +58,21 @@ def test_a_crack_with_branches_of_its_own_stays_whole() -> None:
 def test_a_joint_alone_stays_whole() -> None:
     (joint,) = measured(drawn((JOINT, 5)))
     assert untangle(joint) == [joint]
+
+
+@pytest.mark.parametrize("band_px", [16, 128, 4096])
+def test_each_pixel_goes_to_the_nearest_branch_however_the_mask_is_looked_at(band_px: int) -> None:
+    """The bands only spare work: a look at the whole box, here done by hand, says the same."""
+    (tangled,) = measured(drawn((JOINT, 6), (CRACK, 3)))
+    chosen = np.arange(len(tangled.branches)) % 2 == 0
+    x, y, width, height = tangled.bbox_xywh_px
+    away = []
+    for side in (chosen, ~chosen):
+        picture = np.ones((height, width), np.uint8)
+        for one in np.flatnonzero(side):
+            at = np.rint(tangled.branches[one].line_xy_px).astype(int) - (x, y)
+            picture[at[:, 1], at[:, 0]] = 0
+        away.append(cv2.distanceTransform(picture, cv2.DIST_L2, 5))
+    to_chosen, to_others = nearest(tangled, chosen, band_px=band_px)
+    assert np.array_equal(to_chosen, tangled.mask & (away[0] <= away[1]))
+    assert np.array_equal(to_others, tangled.mask & (away[1] <= away[0]))
