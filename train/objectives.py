@@ -30,7 +30,9 @@ from train.settings import Settings
 from train.validation import Validation, validate_gate, validate_segmenter
 
 # means over pixels, patches or images: the mean over equal parts of a batch is the loss of the batch
-_ADDITIVE: Final = frozenset({"cross_entropy", "focal", "poly", "robust_t", "cosface", "arcface", "circle"})
+_ADDITIVE: Final = frozenset(
+    {"cross_entropy", "focal", "poly", "robust_t", "cosface", "arcface", "circle"} | {"topological"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

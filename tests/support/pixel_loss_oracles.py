@@ -10,7 +10,7 @@ from math import exp, log, log1p, log10
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage, stats
+from scipy import ndimage, optimize, stats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -206,6 +206,57 @@ def robust_t(batch: Batch, nu: float = 1, reduction: str = "mean") -> float:
     return total / (int(batch.valid.sum()) if reduction == "mean" else len(batch.x))
 
 
+def lifetimes(image: Maps, *, holes: bool) -> list[tuple[float, float]]:
+    """Return (birth, death) of pieces or holes, by labelling the pixels above each threshold anew.
+
+    Holes are followed from the lowest threshold up: as components of what lies below it, in a frame of outside.
+    """
+    if holes:
+        image = np.pad(image, 1, constant_values=-1.0)
+    neighbours = np.ones((3, 3)) if not holes else ndimage.generate_binary_structure(2, 1)
+    field = -image if holes else image  # components of {field >= level}, as the level falls
+    alive: dict[float, tuple[int, int]] = {}  # highest value of a component -> that pixel; values differ by pixel
+    found: list[tuple[float, float]] = []
+    for level in sorted(set(field.ravel()), reverse=True):
+        if level == -np.inf:
+            break
+        labels, count = ndimage.label(field >= level, neighbours)
+        for component in range(1, count + 1):
+            here = [top for top, place in alive.items() if labels[place] == component]
+            if not here:
+                top = field[labels == component].max()
+                alive[top] = tuple(np.argwhere((field == top) & (labels == component))[0])
+            for top in here:
+                if top < max(here):
+                    found.append((top, float(level)))
+                    del alive[top]
+    found += [(top, 0.0) for top in alive if not holes]
+    return [(-death, -birth) for birth, death in found] if holes else found
+
+
+def topological(batch: Batch, weight: float = 0.01, patch_px: int = 65) -> float:
+    """Of batches smaller than a patch; the matching by the Hungarian method over points and diagonals."""
+    assert max(batch.x.shape[1:]) <= patch_px
+    total = 0.0
+    for x, y, valid in zip(batch.x, batch.y, batch.valid, strict=True):
+        tiny = 1e-14 * (1 + np.arange(x.size)).reshape(x.shape)  # no crack, and yet no two values alike
+        probability = np.where(valid, 1 / (1 + np.exp(-x)), tiny)
+        inside = np.where(valid & (y == 1), 1, 0)
+        counts = (
+            ndimage.label(inside, np.ones((3, 3)))[1],
+            ndimage.label(np.pad(1 - inside, 1, constant_values=1))[1] - 1,
+        )
+        for points, wanted in zip((lifetimes(probability, holes=h) for h in (False, True)), counts, strict=True):
+            cost = np.zeros((len(points) + wanted, len(points) + wanted))
+            for i, (birth, death) in enumerate(points):
+                cost[i, :wanted] = (birth - 1) ** 2 + death**2
+                cost[i, wanted:] = (birth - death) ** 2 / 2
+            cost[len(points) :, :wanted] = 0.5
+            rows, columns = optimize.linear_sum_assignment(cost)
+            total += cost[rows, columns].sum()
+    return cross_entropy(batch) + weight * total / len(batch.x)
+
+
 ORACLES: dict[str, Callable[..., float]] = {
     "cross_entropy": cross_entropy,
     "adaptive_wce": adaptive_wce,
@@ -221,4 +272,5 @@ ORACLES: dict[str, Callable[..., float]] = {
     "cldice": cldice,
     "poly": poly,
     "robust_t": robust_t,
+    "topological": topological,
 }

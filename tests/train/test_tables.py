@@ -30,7 +30,14 @@ NARROW = {
     "vanilla_unet": "model.options={width: 0.0625}",
     "hed": "model.options={width: 0.0625}",
     "revised_unet": "model.options={channels: 4, levels: 3}",
+    "vgg_unet": "model.options={width: 0.0625}",
+    "dru": "model.options={channels: 4}",
+    "crackformer": "model.options={width: 0.125}",
+    "jtfn": "model.options={width: 0.0625}",
+    "modified_unet": "model.options={channels: 4}",
+    "deeplab_v3": "model={name: revised_unet, options: {channels: 4, levels: 3}}",  # it has no narrow form
 }
+PHASES = {"gagl": "loss.options={burn_in_epochs: 1}", "cirl": "loss.options={first: 1, second: 1}"}
 
 
 def tiny(path: Path, photos: Path, out: Path) -> list[str]:
@@ -38,19 +45,19 @@ def tiny(path: Path, photos: Path, out: Path) -> list[str]:
     raw = yaml.safe_load(path.read_text())
     gate = raw["task"] == "gate"
     crop = 256 if raw["model"]["name"] in {"spiral_net", "vanilla_unet"} else 64
-    epochs = 2 if raw["loss"]["name"] == "gagl" else 1
+    phases = PHASES.get(raw["loss"]["name"])
     return [
         f"data.root={photos}",
         f"data.sources.0.folder={'classes' if gate else 'pairs'}",
         *(
             ["data.sources.0.crack=[crack]", "data.sources.0.clean=[clean]", "gate={tile_px: 64, downscale: 1}"]
             if gate
-            else []
+            else ["data.sources.0.layout=plain"]
         ),
-        *(["loss.options={burn_in_epochs: 1}"] if epochs == 2 else []),
+        *([phases] if phases else []),
         f"data.crop_px={crop}",
         f"optimiser.batch={2 if not gate else 4}",
-        f"optimiser.epochs={epochs}",
+        f"optimiser.epochs={2 if phases else 1}",
         "optimiser.steps_per_epoch=1",
         NARROW[raw["model"]["name"]] if not gate else "model.options.backbone=convnet",
         f"out={out}",

@@ -13,6 +13,7 @@ from train.losses.feature_rivals import NNCLR, ArcFace, CentreLoss, CircleLoss, 
 from train.losses.gagl import GAGL
 from train.losses.overlap import ClDice, Dice, RobustDice
 from train.losses.rivals import Poly, RobustT
+from train.losses.topology import Topological
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,6 +36,7 @@ PIXEL_LOSSES: dict[str, type[PixelLoss]] = {
     "cldice": ClDice,
     "poly": Poly,
     "robust_t": RobustT,
+    "topological": Topological,
 }
 # what needs features, anchors or a second head; each says itself what its forward takes
 FEATURE_LOSSES: dict[str, type[nn.Module]] = {

@@ -54,11 +54,13 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("poly", {"epsilon": -1.0, "reduction": "sum"}),
     ("robust_t", {}),
     ("robust_t", {"nu": 4.0, "reduction": "sum"}),
+    ("topological", {}),
+    ("topological", {"weight": 0.3, "patch_px": 16}),
 ]
 # gradients through weights held constant: the gradient of no function, checked with their closed forms elsewhere
 HELD_CONSTANT = {"pseudo_f1", "balanced_focal"}
 # the mean over equal halves of a batch is the loss of the batch: the t-loss is, since each of its terms is an image's
-ADDITIVE = {"cross_entropy", "focal", "poly", "robust_t"}
+ADDITIVE = {"cross_entropy", "focal", "poly", "robust_t", "topological"}
 
 
 def is_function(name: str, parameters: dict[str, Any]) -> bool:
