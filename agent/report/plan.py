@@ -20,7 +20,7 @@ from agent.contract.reports import Severity
 from agent.record import FlightRecord
 from agent.report.charts import Tick, steps
 from agent.report.developed import Developed
-from agent.report.figures import SEVERITIES, number, round_length
+from agent.report.figures import SEVERITIES, round_length
 
 WIDTH: Final = 1000.0  # of every drawing, px
 TALLEST: Final = 620.0
@@ -168,8 +168,8 @@ def on_earth(cracks: Sequence[tuple[CrackRow, int]], record: FlightRecord) -> Pl
     placed = [(crack, turn) for crack, turn in cracks if crack.lat is not None and crack.lon is not None]
     way = [(f.lon, f.lat) for f in record.frames() if f.lat is not None and f.lon is not None]
     every = np.array([(crack.lon, crack.lat) for crack, _ in placed] + way, np.float64).reshape(-1, 2)
-    if not len(every):
-        return None
+    if len(every) < 2 or not np.ptp(every, axis=0).any():
+        return None  # one place: a map shows no more than its coordinates
     middle = (every.min(axis=0) + every.max(axis=0)) / 2
     metres = np.array([111_320 * math.cos(math.radians(float(middle[1]))), 110_574])  # good enough to draw by
     spread = max(float(((every.max(axis=0) - every.min(axis=0)) * metres).max()) * 1.15, SMALLEST_M)
@@ -250,7 +250,7 @@ def along_flight(cracks: Sequence[tuple[CrackRow, int]], record: FlightRecord) -
         drawn.append(Bar(round(left + place * wide, 1), round(max(wide - 1.5, wide * 0.6), 1), tuple(parts)))
     return Plan(
         title="Along the flight",
-        note="No position is known: how many cracks are seen best in which frame, in the order of the flight.",
+        note="No way is known: how many cracks are seen best in which frame, in the order of the flight.",
         height=height,
         bars=drawn,
         x_ticks=tuple(
@@ -313,4 +313,4 @@ def _path(line: Float64, grain_mm: float) -> str:
 
 
 def _metres(value: float) -> str:
-    return f"{value / 1000:g} km" if value >= 1000 else f"{value:g} m" if value >= 1 else f"{number(value * 100)} cm"
+    return f"{value / 1000:g} km" if value >= 1000 else f"{value:g} m" if value >= 1 else f"{value * 100:g} cm"
