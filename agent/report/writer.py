@@ -123,9 +123,15 @@ class ReportWriter:
                 overview.append(Picture.of(picture, quality=OVERVIEW_QUALITY))
             return overview[0]
 
+        pieces: dict[str, list[Marked]] = {}
         for one in marked:
             if one.crack.kind == "crack":
-                self.gallery.put(without_lines(one.crack), _crop(image_rgb, one, drawn=drawn), whole)
+                pieces.setdefault(one.crack.crack_id, []).append(one)
+        for of_one in pieces.values():  # shown by its longest piece, wanted for the length of all: as tracks do it
+            longest = max(of_one, key=lambda one: one.crack.length_px)
+            length = sum(one.crack.length_px for one in of_one)
+            sighting = without_lines(longest.crack).model_copy(update={"length_px": length})
+            self.gallery.put(sighting, _crop(image_rgb, longest, drawn=drawn), whole)
 
     def finish(self, record: FlightRecord) -> Path:
         """Write what the record says as GeoJSON, CSV and HTML, end the video, and return the page.

@@ -12,12 +12,15 @@ from pathlib import Path
 import ezdxf
 import numpy as np
 import pandas as pd
+import pypdf
 import pytest
 from pycocotools.coco import COCO
 
-from agent.record import read_flight
+from agent.record import FlightRecorder, read_flight
+from agent.record.reviews import Reviews
 from agent.simulate.write import read_truth
 from tests.hand_on.conftest import LAT, LON, Flown, pixels
+from tests.support import flights
 from tests.support.commands import crack
 
 
@@ -183,3 +186,23 @@ def test_a_person_s_tools_find_the_geojson_valid(handed: Path) -> None:
         lon, lat = feature["geometry"]["coordinates"]
         assert -180 <= lon <= 180
         assert -90 <= lat <= 90
+
+
+def test_hostile_names_are_text_in_every_format(tmp_path: Path, chromium: str, ogrinfo: str) -> None:
+    assert chromium
+    with FlightRecorder.open(tmp_path / "run", flights.header(mission_id=flights.HOSTILE, device="x" * 10_000)) as run:
+        run.add(*flights.rows(0, flights.HOSTILE))
+    reviews = Reviews(tmp_path / "run")
+    reviews.verdict(next(read_flight(tmp_path / "run").cracks()).crack_id, "confirmed", note=flights.HOSTILE)
+    done = crack("crack-agent", "report", tmp_path / "run", "--out", tmp_path / "out", "--format", "all")
+    assert done.returncode == 0, done.stderr
+    shown = "<img src=x onerror=alert(1)>\"'&\\u{a}\\u{202e}gnp.exe"
+    paper = "".join(page.extract_text() for page in pypdf.PdfReader(tmp_path / "out/report.pdf").pages)
+    assert shown.replace(" ", "") in re.sub(r"\s", "", paper)
+    texts = [text.dxf.text for text in ezdxf.readfile(tmp_path / "out/cracks.dxf").modelspace().query("TEXT")]
+    assert any(shown in text for text in texts)
+    assert shown in _layers(ogrinfo, tmp_path / "out/cracks.gpkg")["cracks"]
+    coco = json.loads((tmp_path / "out/coco/annotations.json").read_text())
+    assert coco["info"]["mission_id"] == flights.HOSTILE
+    table = pd.read_csv(tmp_path / "out/cracks.csv")
+    assert str(table["frame_name"][0]).startswith("<img src=x")
