@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 import time
@@ -19,7 +17,6 @@ from typing import Any, Final, Literal, Protocol
 from pydantic import ValidationError
 
 from agent import logs, progress
-from agent.about import version
 from agent.bundles import open_bundle
 from agent.capture import open_sources
 from agent.capture.cameras import Cameras
@@ -32,12 +29,12 @@ from agent.capture.telemetry import open_telemetry
 from agent.capture.telemetry.clock import ClockOffset, estimate_offset
 from agent.choose import open_inference
 from agent.contract.bundle import Bundle
-from agent.contract.flight import BundleUsed, FlightHeader, SourceRef
+from agent.contract.flight import FlightHeader, SourceRef
 from agent.contract.frame import Frame, Scale, SkippedFrame
-from agent.contract.ids import NAMESPACE
 from agent.control import Control
 from agent.deliver import Channel, NullPublisher, Publisher, open_delivery
 from agent.errors import ConfigError, InputError, OutputError
+from agent.heading import Heading
 from agent.health.device import DeviceState
 from agent.health.disk import check_writable
 from agent.health.governor import open_governor
@@ -309,7 +306,7 @@ class _Run:
                 publisher,
                 recorder=recorder,
                 header=header,
-                info=self._info(),
+                info=self._heading.info(),
                 serving=self.inference,
                 evidence=self._sends_evidence(options),
                 device=stream.device,
@@ -347,46 +344,15 @@ class _Run:
             unacknowledged=unacknowledged if options.publish else None,
         )
 
-    def _mission_id(self, stream: _Stream, options: ReplayOptions) -> str:
-        """Return the run's name: of a replay from what is replayed and how, so that a second one says the same.
-
-        A flight record that is replayed as it was flown is the same mission, and its cracks are the same cracks.
-        """
-        if self.mode == "live":
-            return options.out.name
-        settings = self.settings.public()
-        how = {
-            "bundle": self.bundle.sha256,
-            "runtime": [self.inference.runtime, self.inference.variant],
-            "scale": options.mm_per_px,
-            "detect": settings["detect"],
-            "measure": settings["measure"],
-            "severity": settings["severity"],
-            "place": settings["place"],
-            "track": settings["track"],
-        }
-        if stream.replayed is not None and _how_flown(stream.replayed) == how:
-            return stream.replayed.mission_id
-        how["sources"] = [ref.model_dump() for ref in stream.refs]
-        return str(uuid.uuid5(NAMESPACE, json.dumps(how, sort_keys=True)))
+    @property
+    def _heading(self) -> Heading:
+        return Heading(self.settings, self.bundle, self.inference)
 
     def _header(self, stream: _Stream, options: ReplayOptions) -> FlightHeader:
-        return FlightHeader(
-            mission_id=self._mission_id(stream, options),
-            mode=self.mode,
-            device=self.settings.device,
-            complete=False,
-            sources=stream.refs,
-            bundle=BundleUsed(name=self.bundle.manifest.name, sha256=self.bundle.sha256),
-            runtime=self.inference.runtime,
-            variant=self.inference.variant,
-            settings=self.settings.public(),
-            version=version(),
-            frames_kept=self.settings.record.frames,
-            structure=self.settings.mission.structure,
-            inspector=self.settings.mission.inspector,
-            standard=self.settings.severity.name,
-        )
+        mission_id = options.out.name
+        if self.mode == "replay":
+            mission_id = self._heading.replays_id(stream.refs, mm_per_px=options.mm_per_px, replayed=stream.replayed)
+        return self._heading.header(mission_id, self.mode, stream.refs)
 
     def _pipeline(self, recorder: FlightRecorder, listeners: list[Listener], mission_id: str) -> Pipeline:
         return Pipeline(
@@ -395,7 +361,9 @@ class _Run:
             measure=grading(
                 untangling(
                     surfaced(
-                        partial(measure_cracks, threshold=self._segmenter_threshold, settings=self.settings.measure)
+                        partial(
+                            measure_cracks, threshold=self._heading.segmenter_threshold, settings=self.settings.measure
+                        )
                     )
                 ),
                 self.settings.severity,
@@ -418,22 +386,6 @@ class _Run:
 
     def _sends_evidence(self, options: ReplayOptions) -> bool:
         return options.publish and self.settings.delivery.evidence
-
-    @property
-    def _segmenter_threshold(self) -> float:
-        chosen = self.settings.detect.segmenter_threshold
-        return self.bundle.manifest.segmenter.threshold.value if chosen is None else chosen
-
-    def _info(self) -> dict[str, Any]:
-        gate = self.bundle.manifest.gate if self.settings.detect.gate else None
-        chosen = self.settings.detect.gate_threshold
-        public = json.dumps(self.settings.public(), sort_keys=True)
-        return {
-            "config_sha256": hashlib.sha256(public.encode()).hexdigest(),
-            "cameras": tuple(camera.name for camera in self.settings.cameras) or ("camera",),
-            "segmenter_threshold": self._segmenter_threshold,
-            "gate_threshold": None if gate is None else gate.threshold.value if chosen is None else chosen,
-        }
 
 
 @contextmanager
@@ -486,22 +438,6 @@ def _of_files(sources: list[Located], locator: Locator) -> _Stream:
         located=[locator],
         replayed=one.header if isinstance(one, Recorded) else None,
     )
-
-
-def _how_flown(header: FlightHeader) -> dict[str, Any] | None:
-    """Return how a record came to be, as `_mission_id` says it; None where its pictures are not all there."""
-    if header.bundle is None or header.frames_kept != "all":
-        return None
-    return {
-        "bundle": header.bundle.sha256,
-        "runtime": [header.runtime, header.variant],
-        "scale": None,
-        "detect": header.settings.get("detect"),
-        "measure": header.settings.get("measure"),
-        "severity": header.settings.get("severity"),
-        "place": header.settings.get("place"),
-        "track": header.settings.get("track"),
-    }
 
 
 def _idle(publishing: Publishing, vitals: Vitals | None) -> bool:
