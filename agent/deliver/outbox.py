@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,13 +23,12 @@ from typing import Any, Final
 from agent.deliver import outbox_file
 from agent.deliver.entry import DROPPED, KINDS, RESERVED, Entry, Kind, Row
 from agent.deliver.gaps import Gaps
+from agent.deliver.outbox_clock import RowClock
+from agent.deliver.outbox_space import MB, Space
 from agent.deliver.settings import DeliverySettings
 
-MB: Final = 1_000_000
-ORDINARY_SHARE: Final = 0.9  # of the space; the rest is for what must always fit
 ROOM_SHARE: Final = 0.05  # of the space is made at once, so that it is not made for every report
 DROP_CHUNK: Final = 200  # rows
-CLOCK_STEP_MS: Final = 2000  # a clock that runs off by more between two looks was set
 JOURNAL_ONLY: Final = "journal"
 _COLUMNS: Final = "seq, id, class, topic, payload, file, props, retain, created_ms, boot_id, attempts"
 
@@ -69,7 +67,7 @@ class Outbox:
         self._gaps = gaps
         self._deliver = deliver
         self._lock = None if folder is None else outbox_file.claim(folder)
-        self._max_bytes = limits.max_mb * MB
+        self._space = Space(folder, limits)
         self.busy: set[int] = set()  # on their way: neither sent again nor dropped
         self.dropped: Counter[Kind] = Counter()
         self.generation = 0  # grows whenever unsent rows are dropped
@@ -77,9 +75,7 @@ class Outbox:
         self.repeated = 0  # entries with an id that was there
         self.alarms: list[str] = []
         self.pending = 0
-        self._clock = (_wall_ms(), time.monotonic())
-        self._started_ms = self._clock[0]
-        self._evidence_bytes = 0
+        self._clock = RowClock()
         self._unwritten_gaps: list[Entry] = []
         self._open()
 
@@ -95,7 +91,7 @@ class Outbox:
         """
         acked = list(acked)
         size = sum(len(entry.payload) for entry in entries)
-        if entries and not self._fits(size, reserved=False):
+        if entries and not self._space.fits(self._database, size, reserved=False):
             self._make_room(size)
         try:
             return self._commit(entries, acked)
@@ -106,7 +102,7 @@ class Outbox:
         if self._folder:
             outbox_file.drop_ballast(self._folder)
         try:
-            self._make_room(size + int(self._max_bytes * ROOM_SHARE))
+            self._make_room(size + int(self._space.max_bytes * ROOM_SHARE))
             return self._commit(entries, acked)
         except (sqlite3.OperationalError, OSError) as exc:
             if isinstance(exc, sqlite3.OperationalError) and not _is_full(exc):
@@ -138,33 +134,35 @@ class Outbox:
             self.busy.discard(row.seq)
             if changed and row.kind != "gap":
                 self.dropped[row.kind] += 1
-                self._put_gap(self._gaps.note(row.kind, "refused", [(row.seq, row.id)], self._now_ms()))
+                self._put_gap(self._gaps.note(row.kind, "refused", [(row.seq, row.id)], self._clock.now_ms()))
         self.alarm(f"{row.topic}: {row.id} is set aside, the broker will never take it: {reason}")
 
     def resend(self, window_s: float) -> int:
         """Make pending again what was acknowledged in the last seconds; return how many rows."""
-        return self._revive("reason IS NOT ? AND acked_ms > ?", JOURNAL_ONLY, self._now_ms() - int(window_s * 1000))
+        return self._revive(
+            "reason IS NOT ? AND acked_ms > ?", JOURNAL_ONLY, self._clock.now_ms() - int(window_s * 1000)
+        )
 
     def resync(self, seconds: float) -> int:
         """Make pending again whatever is kept of the last seconds, refused ones and journal-only ones too."""
-        return self._revive("created_ms > ?", self._now_ms() - int(seconds * 1000), dead_too=True)
+        return self._revive("created_ms > ?", self._clock.now_ms() - int(seconds * 1000), dead_too=True)
 
     def prune(self) -> None:
         """Remove what was delivered long ago, give space back, take the ballast again: once in a while."""
-        self._follow_clock()
-        before = self._now_ms() - int(self._limits.keep_days * 86_400_000)
+        with self._transaction():
+            self._clock.follow(self._database)
+        before = self._clock.now_ms() - int(self._limits.keep_days * 86_400_000)
         while self._delete_where("acked_ms < ? ORDER BY acked_ms", before) or self._delete_where(
             "dead = 1 AND created_ms < ?", before
         ):
             pass
         self._flush_gaps()
-        if self._folder:
-            outbox_file.lay_ballast(self._folder, self._limits.ballast_mb * MB, spare=self._limits.min_free_mb * MB)
-        self._shrink()
+        self._space.lay_ballast()
+        self._space.give_back(self._database)
 
     def oldest_pending_s(self) -> float | None:
         """Return how long the oldest pending row has been waiting; None if none is."""
-        now = self._now_ms()
+        now = self._clock.now_ms()
         ages = []
         for kind in KINDS:
             row = self._database.execute(
@@ -221,19 +219,19 @@ class Outbox:
         path = self._folder / outbox_file.DATABASE if self._folder else None
         if path and self._folder and outbox_file.free_bytes(self._folder) < MB:
             outbox_file.drop_ballast(self._folder)
-        self._database, aside = outbox_file.open_database(path, max_bytes=self._max_bytes)
+        self._database, aside = outbox_file.open_database(path, max_bytes=self._space.max_bytes)
         self.busy.clear()
         self._gaps.seal()
         if aside is not None:
             self._take_over(aside)
         count = "SELECT COUNT(*) FROM event WHERE acked_ms IS NULL AND dead = 0"
         self.pending = self._database.execute(count).fetchone()[0]
-        self._evidence_bytes = self._database.execute(
+        self._space.evidence_bytes = self._database.execute(
             "SELECT COALESCE(SUM(size), 0) FROM event WHERE file IS NOT NULL"
         ).fetchone()[0]
         if self._folder:
             self._sweep_evidence(self._folder / outbox_file.EVIDENCE)
-            outbox_file.lay_ballast(self._folder, self._limits.ballast_mb * MB, spare=self._limits.min_free_mb * MB)
+        self._space.lay_ballast()
 
     def _take_over(self, aside: Path) -> None:
         """Tell again what can be read of a broken database, and that something may be missing."""
@@ -248,7 +246,7 @@ class Outbox:
             for entry in entries:
                 self._insert(entry, saved=True)
             if self._deliver:
-                self._put_gap(self._gaps.corrupt(self._now_ms()))
+                self._put_gap(self._gaps.corrupt(self._clock.now_ms()))
 
     def _sweep_evidence(self, folder: Path) -> None:
         """Remove pictures that no row names: the power was cut between the two."""
@@ -258,10 +256,10 @@ class Outbox:
                 path.unlink(missing_ok=True)
 
     def _commit(self, entries: Sequence[Entry], acked: list[int]) -> Stored:
-        fits = self._fits(sum(len(entry.payload) for entry in entries), reserved=False)
+        fits = self._space.fits(self._database, sum(len(entry.payload) for entry in entries), reserved=False)
         kept = [entry for entry in entries if fits or entry.kind in RESERVED]
         rows = []
-        before = self.pending, self._evidence_bytes, self.repeated
+        before = self.pending, self._space.evidence_bytes, self.repeated
         try:
             with self._transaction():
                 self.pending -= self._mark_acked(acked)
@@ -270,7 +268,7 @@ class Outbox:
                     if row is not None:
                         rows.append(row)
         except BaseException:
-            self.pending, self._evidence_bytes, self.repeated = before
+            self.pending, self._space.evidence_bytes, self.repeated = before
             raise
         self.busy.difference_update(acked)
         refused = [entry for entry in entries if not fits and entry.kind not in RESERVED]
@@ -280,7 +278,7 @@ class Outbox:
         return Stored(rows, len(refused))
 
     def _mark_acked(self, acked: list[int]) -> int:
-        now = self._now_ms()
+        now = self._clock.now_ms()
         return (
             self._database.executemany(
                 "UPDATE event SET acked_ms = ? WHERE seq = ? AND acked_ms IS NULL AND dead = 0",
@@ -291,7 +289,7 @@ class Outbox:
         )
 
     def _insert(self, entry: Entry, *, saved: bool = False) -> Row | None:
-        now = self._now_ms()
+        now = self._clock.now_ms()
         file = None
         size = len(entry.payload)
         if entry.kind == "evidence" and self._folder:
@@ -313,7 +311,7 @@ class Outbox:
         if not cursor.rowcount:
             self.repeated += 1
             return None
-        self._evidence_bytes += size if file else 0
+        self._space.evidence_bytes += size if file else 0
         self.pending += not journal_only
         if journal_only:
             return None
@@ -338,7 +336,8 @@ class Outbox:
         )  # fmt: skip
 
     def _revive(self, condition: str, *values: object, dead_too: bool = False) -> int:
-        self._follow_clock()
+        with self._transaction():
+            self._clock.follow(self._database)
         dead = "(dead = 1 OR acked_ms IS NOT NULL)" if dead_too else "dead = 0 AND acked_ms IS NOT NULL"
         with self._transaction():
             revived = self._database.execute(
@@ -351,32 +350,15 @@ class Outbox:
 
     # Room
 
-    def _used(self) -> int:
-        pages = self._database.execute("PRAGMA page_count").fetchone()[0]
-        free = self._database.execute("PRAGMA freelist_count").fetchone()[0]
-        return int((pages - free) * outbox_file.PAGE + self._evidence_bytes)
-
-    def _fits(self, size: int, *, reserved: bool) -> bool:
-        share = 1.0 if reserved else ORDINARY_SHARE
-        if self._used() + size > share * self._max_bytes:
-            return False
-        return reserved or self._folder is None or self._disk_has_room(self._folder, size)
-
-    def _disk_has_room(self, folder: Path, size: int) -> bool:
-        """Whether the disk's free space stays above the watermark; pages that the database has spare need none."""
-        spare = self._database.execute("PRAGMA freelist_count").fetchone()[0] * outbox_file.PAGE
-        free = outbox_file.free_bytes(folder) + (spare if spare > size else 0)
-        return free - size >= self._limits.min_free_mb * MB
-
     def _make_room(self, size: int) -> None:
         """Drop by policy until `size` fits, and some more."""
-        wanted = size + int(self._max_bytes * ROOM_SHARE)
-        while not self._fits(wanted, reserved=False):
+        wanted = size + int(self._space.max_bytes * ROOM_SHARE)
+        while not self._space.fits(self._database, wanted, reserved=False):
             if self._delete_where("acked_ms IS NOT NULL ORDER BY acked_ms") or self._delete_where("dead = 1"):
                 continue
             if not any(self._drop_unsent(kind) for kind in DROPPED):
                 break
-        self._shrink()
+        self._space.give_back(self._database)
 
     def _delete_where(self, condition: str, *values: object) -> int:
         """Delete some rows that need not be kept; return how many."""
@@ -396,7 +378,7 @@ class Outbox:
         rows = [row for row in rows if row[0] not in self.busy][:DROP_CHUNK]
         if rows:
             named = [(row[0], row[3]) for row in rows]
-            self._delete(rows, gap=self._gaps.note(kind, "full", named, self._now_ms()))
+            self._delete(rows, gap=self._gaps.note(kind, "full", named, self._clock.now_ms()))
             self.pending -= len(rows)
             self.dropped[kind] += len(rows)
             self.generation += 1
@@ -413,7 +395,7 @@ class Outbox:
         for row in rows:
             if row[1] is not None and self._folder:
                 (self._folder / outbox_file.EVIDENCE / row[1]).unlink(missing_ok=True)
-                self._evidence_bytes -= row[2]
+                self._space.evidence_bytes -= row[2]
 
     def _refuse(self, entries: Sequence[Entry], *, keep: bool = False) -> None:
         """Count entries that found no room, and note a gap, to be written at once or once there is room."""
@@ -421,7 +403,7 @@ class Outbox:
             named = [(None, entry.id) for entry in entries if entry.kind == kind]
             if named:
                 self.dropped[kind] += len(named)
-                gap = self._gaps.note(kind, "refused_full", named, self._now_ms())
+                gap = self._gaps.note(kind, "refused_full", named, self._clock.now_ms())
                 if keep:
                     self._unwritten_gaps = [entry for entry in self._unwritten_gaps if entry.id != gap.id] + [gap]
                     continue
@@ -448,34 +430,6 @@ class Outbox:
         if not changed:
             self._insert(gap)
 
-    def _shrink(self) -> None:
-        """Give deleted pages back to the disk."""
-        if self._folder:
-            self._database.execute("PRAGMA incremental_vacuum").fetchall()
-            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-    # Time: rows bear the wall clock, so that ages survive a restart; when the clock is set, ours go with it.
-
-    def _now_ms(self) -> int:
-        return _wall_ms()
-
-    def _follow_clock(self) -> None:
-        wall, monotonic = _wall_ms(), time.monotonic()
-        old_wall, old_monotonic = self._clock
-        self._clock = wall, monotonic
-        expected = old_wall + int((monotonic - old_monotonic) * 1000)
-        step = wall - expected
-        if abs(step) < CLOCK_STEP_MS:
-            return
-        logger.warning("the clock was set by %.1f s; the outbox's times of this run go with it", step / 1000)
-        with self._transaction():
-            for column in ("acked_ms", "created_ms"):
-                self._database.execute(
-                    f"UPDATE event SET {column} = {column} + ? WHERE {column} BETWEEN ? AND ?",  # noqa: S608
-                    (step, self._started_ms, expected),
-                )
-        self._started_ms += step
-
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         if self._database.in_transaction:
@@ -489,10 +443,6 @@ class Outbox:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
             raise
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _is_full(exc: sqlite3.OperationalError) -> bool:
