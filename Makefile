@@ -24,14 +24,15 @@ by_layer = $(BIN)/python -m pytest tests/train -m "$(1)" && $(BIN)/python -m pyt
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
 
-demo: $(VENV)/.agent ## render a flight, run the agent on it, leave its report in OUT
+demo: $(VENV)/.agent ## render a flight, run the agent on it, show it live on the page, leave its report in OUT
 	$(BIN)/crack-agent demo --flight "$(FLIGHT)" --out "$(OUT)" --overwrite
 
 dev: $(VENV)/.dev ## install what training, export and the checks need
 
 test: $(VENV)/.dev ## every test but the slow ones
-	.ci/system mosquitto $(CAMERAS) mosquitto-clients iproute2 openssl g++ binutils systemd $(READERS)
+	.ci/system mosquitto $(CAMERAS) mosquitto-clients iproute2 openssl g++ binutils systemd $(READERS) npm
 	.ci/trt-bindings $(BIN)/python
+	.ci/axe
 	$(call by_layer,not slow)
 
 test-agent: $(VENV)/.agent-dev ## the device's tests, without torch: make test-agent PYTHON=python3.10 VENV=.venv-3.10

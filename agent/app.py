@@ -82,8 +82,22 @@ class ReplayOptions:
     overwrite: bool = False
 
 
-def replay(options: ReplayOptions, settings: Settings, *, show_progress: bool = False) -> Summary:
+def replay(
+    options: ReplayOptions,
+    settings: Settings,
+    *,
+    show_progress: bool = False,
+    vitals: Vitals | None = None,
+    watching: Sequence[Listener] = (),
+) -> Summary:
     """Find the cracks in recorded pictures; leave a flight record and its reports in `options.out`.
+
+    Args:
+        options: what is asked for.
+        settings: of the device.
+        show_progress: on stderr.
+        vitals: through which the run is looked at.
+        watching: who else hears of each frame.
 
     Raises:
         CrackscoutError: see its kinds. What was written before stays, and is a valid record.
@@ -99,7 +113,10 @@ def replay(options: ReplayOptions, settings: Settings, *, show_progress: bool = 
     logging.getLogger("agent.deliver").setLevel(logging.ERROR)  # how delivery went is said once, at the end
     if options.publish and settings.mqtt.host is None:
         raise ConfigError("mqtt.host is not set: --publish needs a broker (CRACKSCOUT_MQTT__HOST or --config)")
-    return _Run(settings, mode="replay").over(_of_files(sources, locator), options, show_progress=show_progress)
+    stream = _of_files(sources, locator)
+    return _Run(settings, mode="replay", watching=tuple(watching)).over(
+        stream, options, show_progress=show_progress, vitals=vitals
+    )
 
 
 def run(settings: Settings) -> Summary:
@@ -131,13 +148,16 @@ class Prepared:
         self.held.close()
 
 
-def prepare(settings: Settings, channel: Channel, control: Control | None = None) -> Prepared:
+def prepare(
+    settings: Settings, channel: Channel, control: Control | None = None, *, watching: Sequence[Listener] = ()
+) -> Prepared:
     """Build and check what a live run needs, and return what begins it; nothing that runs is touched.
 
     Args:
         settings: of the device.
         channel: its reports' way out.
         control: what commands may do to it.
+        watching: who else hears of each frame.
 
     Raises:
         CrackscoutError: see its kinds.
@@ -148,7 +168,7 @@ def prepare(settings: Settings, channel: Channel, control: Control | None = None
     with ExitStack() as stack:
         governor = stack.enter_context(closing(open_governor(settings.heat)))
         cameras, refs = open_cameras(settings.cameras, settings.capture, pace=governor)
-        agent_run = _Run(settings, mode="live")
+        agent_run = _Run(settings, mode="live", watching=tuple(watching))
         stack.callback(agent_run.inference.close)
         out = settings.record.dir / str(uuid.uuid4())
         options = ReplayOptions(sources=(), out=out, publish=settings.mqtt.host is not None)
@@ -177,16 +197,68 @@ def prepare(settings: Settings, channel: Channel, control: Control | None = None
 
 
 def demo(
-    flight: str, out: Path, *, seconds: float, overwrite: bool, settings: Settings, show_progress: bool
+    flight: str,
+    out: Path,
+    *,
+    seconds: float,
+    overwrite: bool,
+    settings: Settings,
+    show_progress: bool,
+    on_page: Callable[[str], None] = lambda _: None,
+    on_end: Callable[[Summary], None] = lambda _: None,
+    stay: bool = False,
 ) -> Summary:
     """Render a flight into `out`/flight, run the agent on it into `out`/record, and say where the report is.
+
+    Args:
+        flight: tunnel or facade.
+        out: where both go.
+        seconds: length of the flight.
+        overwrite: replace the runs that are there.
+        settings: of the device.
+        show_progress: on stderr.
+        on_page: told where the page is, before the run begins.
+        on_end: told what the run did, while the page is still there.
+        stay: go on serving the page afterwards, until Ctrl-C.
 
     Raises:
         CrackscoutError: see its kinds.
     """
     simulate(flight, out / "flight", seconds=seconds, seed=0, overwrite=overwrite, show_progress=show_progress)
-    options = ReplayOptions(sources=(out / "flight",), out=out / "record", video=True, overwrite=overwrite)
-    return replay(options, settings, show_progress=show_progress)
+    record = out / "record"
+    if settings.record.frames == "none":  # the page zooms to the pixels of what was kept
+        settings = settings.model_copy(update={"record": settings.record.model_copy(update={"frames": "evidence"})})
+    options = ReplayOptions(sources=(out / "flight",), out=record, video=True, overwrite=overwrite)
+    vitals = Vitals(notifier({}))
+    from agent.dashboard.serving import open_run  # noqa: PLC0415 - a replay needs no web server
+
+    page, live = open_run(record, settings.dashboard, vitals, os.environ, device=settings.device)
+    with closing(page):
+        on_page(page.link)
+        summary = replay(options, settings, show_progress=show_progress, vitals=vitals, watching=[live])
+        on_end(summary)
+        if stay:
+            page.wait()
+    return summary
+
+
+def view(record: Path, settings: Settings, *, on_page: Callable[[str], None]) -> None:
+    """Serve the page on a record until Ctrl-C or SIGTERM.
+
+    Args:
+        record: finished, or still being written.
+        settings: where, and what lies under the map.
+        on_page: told where the page is.
+
+    Raises:
+        CrackscoutError: see its kinds.
+        KeyboardInterrupt: the way it ends.
+    """
+    from agent.dashboard.serving import open_record  # noqa: PLC0415 - a replay needs no web server
+
+    with closing(open_record(record, settings.dashboard, os.environ)) as page:
+        on_page(page.link)
+        page.wait()
 
 
 def simulate(flight: str, out: Path, *, seconds: float, seed: int, overwrite: bool, show_progress: bool) -> int:
@@ -275,6 +347,7 @@ class _Run:
 
     settings: Settings
     mode: Literal["live", "replay"]
+    watching: tuple[Listener, ...] = ()
     bundle: Bundle = field(init=False)
     inference: Inference = field(init=False)
 
@@ -315,7 +388,9 @@ class _Run:
             )
             advance = stack.enter_context(progress.bar("frames", stream.length, shown=show_progress))
             pipeline = self._pipeline(
-                recorder, [Reporting(writer, stream.room), publishing, Advancing(advance)], header.mission_id
+                recorder,
+                [Reporting(writer, stream.room), publishing, Advancing(advance), *self.watching],
+                header.mission_id,
             )
             frames = stream.frames(idle=partial(_idle, publishing, vitals))
             if vitals:

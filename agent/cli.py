@@ -23,6 +23,8 @@ from agent.console import INTERRUPTED, faults_told
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agent.settings import Settings
 
 app = typer.Typer(
@@ -142,17 +144,44 @@ def demo(
     no_browser: NoBrowser = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Render a flight over concrete, run the agent on it, show the report."""
+    """Render a flight over concrete, run the agent on it, show it live on the page; Ctrl-C ends it."""
     with _faults_told():
         from agent import app as agent_app
 
         terminal = sys.stdout.isatty()
-        summary = agent_app.demo(
-            flight, out, seconds=seconds, overwrite=overwrite, settings=_settings(None, {}), show_progress=terminal
+        stay = terminal and not no_browser
+        agent_app.demo(
+            flight,
+            out,
+            seconds=seconds,
+            overwrite=overwrite,
+            settings=_settings(None, {}),
+            show_progress=terminal,
+            on_page=partial(_show, launch=stay),
+            on_end=lambda summary: typer.echo(summary.as_text()),
+            stay=stay,
         )
-        typer.echo(summary.as_text())
-        if terminal and not no_browser:
-            typer.launch(str(summary.report))
+
+
+@app.command()
+def view(
+    record: Annotated[Path, typer.Argument(help="A flight record, finished or still being written.")],
+    config: Config = None,
+    host: Annotated[str | None, typer.Option(help="Answer at another address; others then need the token.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0: whichever is free.")] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only say where the page is.")] = False,
+) -> None:
+    """Open the page on a flight record, until Ctrl-C."""
+    with _faults_told():
+        from agent import app as agent_app
+
+        given = {"dashboard.host": host, "dashboard.port": 0 if port is None and config is None else port}
+        overrides = {name: value for name, value in given.items() if value is not None}
+        shown = partial(_show, launch=sys.stdout.isatty() and not no_browser)
+        try:
+            agent_app.view(record, _settings(config, overrides), on_page=shown)
+        except KeyboardInterrupt:
+            typer.echo("closed")
 
 
 @app.command()
@@ -339,7 +368,14 @@ def print_config(config: Config = None) -> None:
         typer.echo(settings.dump(_settings(config, {})), nl=False)
 
 
-def _settings(config: Path | None, overrides: dict[str, str | None]) -> Settings:
+def _show(link: str, *, launch: bool) -> None:
+    typer.echo(f"the page: {link}  (Ctrl-C ends it)" if launch else f"the page: {link}")
+    sys.stdout.flush()
+    if launch:
+        typer.launch(link)
+
+
+def _settings(config: Path | None, overrides: Mapping[str, object]) -> Settings:
     from agent import settings
 
     given = {name: value for name, value in overrides.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Builds the service's own parts, which outlive its missions: pulse, logs, metrics, reload."""
+"""Builds the service's own parts, which outlive its missions: pulse, logs, metrics, the page, reload."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from agent.about import version
 from agent.capture.telemetry.links import MavlinkLinks
 from agent.contract.reports import StateReport
 from agent.control import Control
+from agent.dashboard.reviews import by_command
+from agent.dashboard.serving import ServicePage
 from agent.deliver import Channel, clock_stamp
 from agent.deliver.commands import CommandDesk
 from agent.deliver.reporter import rfc3339
@@ -45,15 +47,21 @@ def serve(config: Path, environment: Mapping[str, str]) -> None:
             wanted = settings.load(config, environment=environment, overrides=control.overrides)
             arming = take_vehicle(wanted, links) if wanted.mission.start == "arming" else None
             goes = control.wants_mission(wanted.mission)
-            mission = app.prepare(wanted, channel, control) if goes else _OnlyListen(channel, wanted)
+            mission = (
+                app.prepare(wanted, channel, control, watching=[page.live]) if goes else _OnlyListen(channel, wanted)
+            )
         except CrackscoutError:
+            usable = settings.load_usable(config, environment=environment)
             if not metrics.answering:  # in safe mode somebody may be looking: what is fine by itself is used
-                metrics.move(settings.load_usable(config, environment=environment).metrics)
+                metrics.move(usable.metrics)
+            if not page.answering:
+                page.move(usable)
             raise
         control.reviewing.look_in(wanted.record.dir)
         links.keep(mavlink_urls(wanted))
         watch.follow(arming)
         metrics.move(wanted.metrics)
+        page.move(wanted)
         logs.set_up(wanted.logging)
         return mission
 
@@ -84,9 +92,12 @@ def serve(config: Path, environment: Mapping[str, str]) -> None:
             commands=lambda: Counter(dict(desk.counts.items())),
         )
     )
+    keep = by_command(desk.submit, safe_mode=lambda: service.problem is not None)
+    page = ServicePage(vitals, problem=lambda: service.problem, environment=environment, keep=keep)
     try:
         service.run()
     finally:
+        page.end()
         watch.close()
         links.close()
         metrics.end()

@@ -33,6 +33,7 @@ from agent.capture.settings import CameraSettings, CaptureSettings
 from agent.contract.bundle import Precision
 from agent.contract.ids import SEGMENT_PATTERN
 from agent.contract.strict import Section
+from agent.dashboard.settings import DashboardSettings
 from agent.deliver.settings import DeliverySettings, MissionSettings
 from agent.detect.settings import PreGateSettings
 from agent.errors import ConfigError
@@ -48,6 +49,8 @@ from agent.track.settings import CoverageSettings, TrackSettings
 
 ENVIRONMENT_PREFIX: Final = "CRACKSCOUT_"
 PASSWORD_VARIABLE: Final = "CRACKSCOUT_MQTT__PASSWORD"  # noqa: S105 - a variable's name
+TOKEN_VARIABLE: Final = "CRACKSCOUT_DASHBOARD__TOKEN"  # noqa: S105 - a variable's name
+SECRET_VARIABLES: Final = {PASSWORD_VARIABLE, TOKEN_VARIABLE}
 CREDENTIAL_NAME: Final = "mqtt_password"
 
 Segment = Annotated[str, Field(pattern=SEGMENT_PATTERN)]
@@ -181,6 +184,7 @@ class Settings(Section):
     mission: MissionSettings = MissionSettings()
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()
+    dashboard: DashboardSettings = DashboardSettings()
 
     @model_validator(mode="after")
     def _a_mission_is_graded_by_its_standard(self) -> Self:
@@ -265,7 +269,7 @@ def load_usable(path: Path, *, environment: Mapping[str, str] | None = None) -> 
         _put(values, keys, value)
     usable: dict[str, Any] = {}
     # who we are, the broker and the outbox belong together: half of them would speak under another name
-    for names in (("logging",), ("metrics",), ("device", "mqtt", "delivery")):
+    for names in (("logging",), ("metrics",), ("dashboard",), ("record",), ("device", "mqtt", "delivery")):
         part = _without_empty_sections({name: values[name] for name in names if name in values}, Settings)
         try:
             Settings.model_validate(part)
@@ -306,7 +310,7 @@ def dump(settings: Settings) -> str:
 
 def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[Keys, str | None, str]]:
     for name, value in sorted(environment.items()):
-        if name.startswith(ENVIRONMENT_PREFIX) and name != PASSWORD_VARIABLE:
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in SECRET_VARIABLES:
             keys = tuple(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"))
             yield keys, value or None, f"environment {name}"
 
@@ -363,6 +367,8 @@ def _text(error: ErrorDetails) -> str:
     match error["type"]:
         case "extra_forbidden" if loc == ("mqtt", "password"):
             return f"{name}: a password does not belong here; use mqtt.password_file or ${PASSWORD_VARIABLE}"
+        case "extra_forbidden" if loc == ("dashboard", "token"):
+            return f"{name}: a token does not belong here; use dashboard.token_file or ${TOKEN_VARIABLE}"
         case "extra_forbidden":
             return f"{name}: not a setting; {_hint(loc)}"
         case "missing":

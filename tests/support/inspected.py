@@ -1,0 +1,98 @@
+"""A flight with everything that the page can show: severities, widths, poses, positions, gaps, pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from agent.contract.flight import Coverage, CoverageArea, CrackRow, FrameRow, PoseRow, TrackRow
+from agent.contract.reports import Severity
+from agent.record import FlightRecorder
+from tests.support.flights import frame, header, rows, skipped
+from tests.support.page import track
+
+SEVERITIES: tuple[Severity, ...] = ("severe", "high", "moderate", "low", "none", "ungraded")
+WIDTH_MM = 160.0  # of a frame on the wall
+
+
+def step(index: int) -> tuple[FrameRow, list[CrackRow], list[TrackRow]]:
+    """Return a frame with two cracks and what happened to them."""
+    row, (first, second) = rows(index)
+    x_mm = 90.0 * index
+    place = {
+        "lat": 47.1 + index * 1e-5,
+        "lon": 8.2 + index * 2e-5,
+        "chainage_m": 10 + x_mm / 1000,
+        "clock_deg": 350.0 + index,
+    }
+    placed = {**place, "clock_deg": place["clock_deg"] % 360, "position_of": "surface"}
+    severity = SEVERITIES[index % len(SEVERITIES)]
+    graded: dict[str, Any] = {"severity": severity}
+    if severity != "ungraded":
+        graded |= {"severity_standard": "aci-224r:1", "severity_class": f"class {severity}", "severity_p": 0.8}
+    width = 0.2 + 0.11 * index
+    first = first.model_copy(
+        update={
+            **graded, **placed, "width_mm": width, "width_lo_mm": width * 0.8, "width_hi_mm": width * 1.3,
+            "kind": "joint" if index % 9 == 8 else "crack",
+        }
+    )  # fmt: skip
+    second = second.model_copy(update=placed)
+    row = row.model_copy(
+        update={
+            "pose": PoseRow(x_mm=x_mm, y_mm=5.0 * (index % 3), rotation_deg=1.0), "lat": place["lat"],
+            "lon": place["lon"], "chainage_m": place["chainage_m"], "clock_deg": placed["clock_deg"],
+        }
+    )  # fmt: skip
+    return row, [first, second], [track(first, "new"), track(second, "new")]
+
+
+def fly(recorder: FlightRecorder, begin: int, end: int) -> None:
+    """Add frames to a record, their pictures too."""
+    for index in range(begin, end):
+        row, cracks, tracks = step(index)
+        picture = replace(frame(index))
+        recorder.add(row.model_copy(update={"file": recorder.keep_frame(picture, evidence=True)}), cracks, tracks)
+
+
+def begin_flight(folder: Path, **changed: Any) -> FlightRecorder:
+    """Begin a record that keeps its pictures."""
+    return FlightRecorder.open(folder, header(frames_kept="all", **{"structure": "Gallery 4", **changed}))
+
+
+def end_flight(recorder: FlightRecorder, frames: int) -> None:
+    """Write what was inspected, and close."""
+    recorder.add(skipped(frames, reason="truncated JPEG", name="broken"))
+    recorder.write_coverage(coverage(frames))
+    recorder.close(complete=True)
+
+
+def coverage(frames: int) -> Coverage:
+    """Return areas that lie beside one another on the wall."""
+    right = 90.0 * frames + WIDTH_MM
+
+    def box(left: float, top: float, wide: float, high: float) -> tuple[tuple[float, float], ...]:
+        return ((left, top), (left + wide, top), (left + wide, top + high), (left, top + high))
+
+    areas = (
+        CoverageArea(camera="cam0", state="inspected", outlines_mm=(box(0, 0, right, 100),), area_m2=right * 1e-4),
+        CoverageArea(camera="cam0", state="not_gradable", outlines_mm=(box(0, 100, right / 2, 12),), area_m2=0.03),
+        CoverageArea(
+            camera="cam0", state="never_seen", outlines_mm=(box(right / 2, 100, right / 3, 12),), area_m2=0.02
+        ),
+    )
+    return Coverage(
+        cell_mm=10, inspected_m2=1.25, not_gradable_m2=0.03, never_seen_m2=0.02, target=True, not_gradable_blur_m2=0.02,
+        not_gradable_dark_m2=0.01, not_gradable_bright_m2=0.0, not_gradable_ignored_m2=0.0, smallest_width_mm=0.21,
+        smallest_width_worst_mm=0.4, unplaced_inspected_m2=None, unplaced_not_gradable_m2=None, unscaled_frames=0,
+        unscaled_gradable=0.0, areas=areas,
+    )  # fmt: skip
+
+
+def write_inspection(folder: Path, frames: int = 24, **changed: Any) -> Path:
+    """Write a whole flight, and return its folder."""
+    recorder = begin_flight(folder, **changed)
+    fly(recorder, 0, frames)
+    end_flight(recorder, frames)
+    return folder
