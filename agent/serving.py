@@ -92,8 +92,12 @@ def serve(config: Path, environment: Mapping[str, str]) -> None:
             commands=lambda: Counter(dict(desk.counts.items())),
         )
     )
-    keep = by_command(desk.submit, safe_mode=lambda: service.problem is not None)
-    page = ServicePage(vitals, problem=lambda: service.problem, environment=environment, keep=keep)
+    page = ServicePage(
+        vitals,
+        problem=lambda: service.problem,
+        environment=environment,
+        keep=by_command(desk.submit, safe_mode=lambda: service.problem is not None),
+    )
     try:
         service.run()
     finally:
