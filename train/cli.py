@@ -75,6 +75,13 @@ def fit(
             return
         for message, times in result.skipped.items():
             typer.echo(f"skipped {times} times: {message}", err=True)
+        if result.near_duplicates:
+            first, second = result.near_duplicates[0]
+            typer.echo(
+                f"near-duplicates on both sides of the split: {len(result.near_duplicates)}, for example {first} ~ "
+                f"{second}; what is judged by them is memory, so group them (data.sources.N.groups)",
+                err=True,
+            )
         score = "no score" if result.best_score is None else f"score {result.best_score:.4f}"
         typer.echo(f"{chosen.folder / BEST}  epoch {result.best_epoch} of {result.epochs}, {score}")
 

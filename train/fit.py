@@ -2,13 +2,12 @@
 
 ```
 run.json   settings, seeds, versions, commit, data hashes, result      log.csv   one row per epoch
-checkpoints/best.ckpt, last.ckpt
+checkpoints/best.ckpt, last.ckpt                                      samples/ what it finds, after each epoch
 ```
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import platform
@@ -17,10 +16,10 @@ import subprocess
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 import lightning
@@ -31,7 +30,9 @@ from torch import distributed as dist
 from torch.utils.data import DataLoader
 
 from agent.contract.strict import Strict
-from agent.errors import ConfigError, OutputError
+from agent.errors import ConfigError, CrackscoutError, OutputError
+from train.callbacks import EpochLog, EpochSamples, StopBetweenBatches, rows_of
+from train.data.check import leaking
 from train.data.crops import Batch, Crop, CropDataset, collate
 from train.data.sources import Sides, open_sources
 from train.ranks import Place, leaving_together, this_process
@@ -43,7 +44,12 @@ RUN_NAME: Final = "run.json"
 LOG_NAME: Final = "log.csv"
 BEST: Final = "checkpoints/best.ckpt"
 LAST: Final = "checkpoints/last.ckpt"
+SAMPLES: Final = "samples"
 _VERSIONS: Final = ("crackscout", "torch", "lightning", "numpy", "opencv-python-headless")
+
+
+class MemoryFullError(CrackscoutError):
+    """What was asked for does not fit into memory."""
 
 
 class Result(Strict):
@@ -55,6 +61,7 @@ class Result(Strict):
     validation: Validation | None  # of the last epoch
     seconds: float  # of this session, with the rendering of the pool
     skipped: dict[str, int]  # what could not be read, and how often it was met
+    near_duplicates: tuple[tuple[str, str], ...] = ()  # all but equal photos, one learnt from and one judged by
 
 
 def fit(settings: Settings, *, resume: bool = False, progress: bool = False) -> Result:
@@ -76,8 +83,23 @@ def fit(settings: Settings, *, resume: bool = False, progress: bool = False) -> 
     """
     place = this_process()
     settings.crops_at_once(place.processes)
-    with leaving_together(place):
+    with leaving_together(place), _memory_told(settings):
         return _fit(settings, place, resume=resume, progress=progress)
+
+
+@contextmanager
+def _memory_told(settings: Settings) -> Iterator[None]:
+    """Say what to lower where memory ran out, on the GPU or beside it."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as exc:
+        if isinstance(exc, RuntimeError) and "allocate memory" not in str(exc) and "out of memory" not in str(exc):
+            raise
+        raise MemoryFullError(
+            f"out of memory with {settings.model.name} and optimiser.batch={settings.optimiser.batch} crops of "
+            f"data.crop_px={settings.data.crop_px}; lower either or the network's options, or set "
+            "compute.precision=bf16-mixed; --resume goes on after the last whole epoch"
+        ) from exc
 
 
 def _fit(settings: Settings, place: Place, *, resume: bool, progress: bool) -> Result:
@@ -88,14 +110,21 @@ def _fit(settings: Settings, place: Place, *, resume: bool, progress: bool) -> R
     if settings.compute.threads is not None:
         torch.set_num_threads(settings.compute.threads)
     sides = open_sources(settings, _rendering_progress(settings) if progress and place.first else None)
+    leaks = leaking(sides) if place.first and settings.data.near_duplicates == "report" else ()
     torch.manual_seed(settings.seed)
     task = CrackTask(settings, sides)
-    record = _record(settings, task, sides)
+    record = {**_record(settings, task, sides), "near_duplicates": leaks}
     if place.first:
         _write_json(folder / RUN_NAME, record)
     best = ModelCheckpoint(filename="best", monitor="score", mode="max", **_each_epoch(folder))
     last = ModelCheckpoint(filename="last", **_each_epoch(folder))
-    trainer = _trainer(settings, task, [_EpochLog(folder / LOG_NAME), best, last], place, progress=progress)
+    trainer = _trainer(
+        settings,
+        task,
+        [EpochLog(folder / LOG_NAME), EpochSamples(folder / SAMPLES, settings, sides), best, last],
+        place,
+        progress=progress,
+    )
     checkpoint = folder / LAST if resume and (folder / LAST).exists() else None
     _run(trainer, task, _Crops(settings, sides, place), checkpoint)
     result = Result(
@@ -105,6 +134,7 @@ def _fit(settings: Settings, place: Place, *, resume: bool, progress: bool) -> R
         validation=task.validation,
         seconds=time.monotonic() - start,
         skipped=dict(_of_all_processes(task.skipped, place)),
+        near_duplicates=leaks,
     )
     if place.first:
         _write_json(folder / RUN_NAME, {**record, "result": result.model_dump(mode="json")})
@@ -143,68 +173,8 @@ class _Crops(lightning.LightningDataModule):
         return batch.to(device)
 
 
-class _EpochLog(Callback):
-    """log.csv: a row per epoch, written with the epoch's checkpoint, so that a resumed run continues it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def on_save_checkpoint(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        del checkpoint
-        if not isinstance(pl_module, CrackTask) or pl_module.validation is None or not trainer.is_global_zero:
-            return
-        found = pl_module.validation
-        row = {
-            "epoch": trainer.current_epoch + 1,
-            "step": trainer.global_step,
-            "loss": float(trainer.callback_metrics["loss"]),
-            "score": found.score,
-            "threshold": found.threshold,
-            **{f"{figure.data}/{figure.name}": figure.value for figure in found.figures},
-        }
-        earlier = [old for old in _rows(self._path) if int(old["epoch"]) < row["epoch"]]
-        with self._path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(row), extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows([*earlier, {name: _rounded(value) for name, value in row.items()}])
-
-
-class _StopBetweenBatches(Callback):
-    """Ctrl-C ends a run before the next batch; a second one at once.
-
-    An exception out of nowhere, in the middle of a file or of torch's own work, could leave anything behind.
-    """
-
-    def __init__(self) -> None:
-        self._asked = False
-
-    def ask(self, _number: int, _frame: FrameType | None) -> None:
-        """Take note of the signal."""
-        if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
-
-    def on_train_batch_start(self, *_: object) -> None:
-        """End the run if it was asked for."""
-        if self._asked:
-            raise KeyboardInterrupt
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
-
-
-def _rounded(value: float) -> float:
-    return round(value, 6)
-
-
 def _best_epoch(path: Path) -> int | None:
-    rows = _rows(path)
+    rows = rows_of(path)
     return int(max(rows, key=lambda row: float(row["score"]))["epoch"]) if rows else None
 
 
@@ -295,7 +265,7 @@ def _trainer(
 
 def _run(trainer: lightning.Trainer, task: CrackTask, crops: _Crops, checkpoint: Path | None) -> None:
     """Train, and turn lightning's own way of ending on Ctrl-C into the usual one."""
-    on_interrupt, stop = signal.getsignal(signal.SIGINT), _StopBetweenBatches()
+    on_interrupt, stop = signal.getsignal(signal.SIGINT), StopBetweenBatches()
     trainer.callbacks.append(stop)  # type: ignore[attr-defined]  # a list, whatever lightning types
     signal.signal(signal.SIGINT, stop.ask)
     with warnings.catch_warnings():

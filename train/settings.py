@@ -122,6 +122,13 @@ class Data(Strict):
         default=0, ge=0, description="Processes that make crops; 0 makes them in the training process."
     )
     augment: Augment = Augment()
+    unreadable: Literal["skip", "stop"] = Field(
+        default="skip", description="What a picture that cannot be read does to a run: it is counted, or ends it."
+    )
+    near_duplicates: Literal["report", "ignore"] = Field(
+        default="report",
+        description="report: photos are looked through for ones that are all but equal on both sides of the split.",
+    )
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -181,6 +188,7 @@ class Compute(Strict):
     accelerator: Literal["cpu", "gpu", "auto"] = "auto"
     threads: PositiveInt | None = Field(default=None, description="CPU threads; None leaves it to torch.")
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    samples: int = Field(default=2, ge=0, description="Photos drawn into samples/ after each epoch of a segmenter.")
 
 
 class GateLabel(Strict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, Final, cast
 
 import lightning
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from agent.contract.strict import Strict
+from agent.errors import InputError
 from train.data.crops import Batch
 from train.data.sources import Sides, SourceFacts
 from train.models.variance import without_variance_head
@@ -65,7 +67,7 @@ class CrackTask(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Return the loss of a batch."""
-        self.skipped.update(batch.skipped)
+        self._count(batch.skipped)
         moment = Moment(epoch=self.current_epoch, step=self.global_step, rank=self.global_rank)
         loss: Tensor = self.objective(self.net, batch, moment)
         self._epoch_loss.append(loss.detach())
@@ -84,11 +86,18 @@ class CrackTask(lightning.LightningModule):
             self.averaged.eval()
             found = self.objective.validate(self.averaged, self._sides.validation, self.device)
             self.averaged.train()
-            self.skipped.update(found.skipped)
+            self._count(found.skipped)
         self.validation = found = cast("Validation", strategy.broadcast(found))
         self.log("score", found.score, sync_dist=True)
         self.log("loss", torch.stack(self._epoch_loss).mean(), sync_dist=True)
         self._epoch_loss.clear()
+
+    def _count(self, skipped: Iterable[str]) -> None:
+        """Count pictures that could not be read, or end the run at the first, as the settings say."""
+        for message in skipped:
+            self.skipped[message] += 1
+            if self._settings.data.unreadable == "stop":
+                raise InputError(f"{message}; repair it, or set data.unreadable=skip to go on without it")
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - lightning's own union
         """See `train.optimisers`: the network's weights, then the objective's own."""

@@ -11,20 +11,23 @@ import subprocess
 import time
 from pathlib import Path
 
+import cv2
 import lightning
+import numpy as np
 import pytest
 import torch
 import yaml
 
-from agent.errors import ConfigError, OutputError
+from agent.errors import ConfigError, InputError, OutputError
 from tests.support.commands import ROOT, call, variables
 from tests.support.training import tiny_settings
-from train import fit as fit_module
 from train import settings as train_settings
+from train.callbacks import StopBetweenBatches
 from train.checkpoint import load_checkpoint
 from train.data.crops import Batch
+from train.data.reading import read_rgb
 from train.data.sources import open_sources
-from train.fit import BEST, LAST, LOG_NAME, RUN_NAME, _Crops, fit
+from train.fit import BEST, LAST, LOG_NAME, RUN_NAME, SAMPLES, MemoryFullError, _Crops, fit
 from train.settings import Settings
 
 CONFIGS = sorted((ROOT / "configs" / "train").glob("*.yaml"))
@@ -73,6 +76,59 @@ def test_corrupt_photos_are_counted_in_the_result(photos: Path, tmp_path: Path) 
     assert result.epochs == 2
     assert result.skipped
     assert all("classes/clean" in message and times >= 1 for message, times in result.skipped.items())
+
+
+def test_a_picture_that_cannot_be_read_ends_a_run_that_was_told_so(photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "data")
+    for path in (tmp_path / "data" / "classes" / "clean").iterdir():
+        path.write_bytes(b"no picture")
+    settings = tiny_settings(tmp_path / "data", tmp_path / "run")
+    settings = settings.model_copy(update={"data": settings.data.model_copy(update={"unreadable": "stop"})})
+    with pytest.raises(InputError, match=r"classes/clean/.*cannot be decoded.*data\.unreadable=skip"):
+        fit(settings)
+
+
+def test_photos_that_stand_on_both_sides_of_the_split_are_told(photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos / "pairs", tmp_path / "data" / "pairs")
+    shutil.copytree(photos / "classes", tmp_path / "data" / "classes")
+    settings = tiny_settings(tmp_path / "data", tmp_path / "run", optimiser={"epochs": 1, "steps_per_epoch": 1})
+    _, pairs, _ = open_sources(settings).training
+    _, held, _ = open_sources(settings).validation
+    learnt, judged = (Path(part.source.label(part.indices[0])) for part in (pairs, held))
+    cv2.imwrite(str(judged), read_rgb(learnt)[..., ::-1] // 8 * 7 + 20)  # the same photo in another light
+    assert (str(learnt), str(judged)) in fit(settings).near_duplicates
+    record = json.loads((settings.folder / RUN_NAME).read_text())
+    assert [str(learnt), str(judged)] in record["near_duplicates"]
+    quiet = settings.model_copy(
+        update={
+            "out": tmp_path / "quiet",
+            "data": settings.data.model_copy(update={"near_duplicates": "ignore"}),
+        }
+    )
+    assert fit(quiet).near_duplicates == ()
+
+
+def test_memory_that_is_not_there_is_told_with_what_to_lower(photos: Path, tmp_path: Path) -> None:
+    settings = tiny_settings(
+        photos, tmp_path / "run", model={"name": "half_res_unet", "options": {"widths": [8, 10**12]}}
+    )
+    with pytest.raises(MemoryFullError, match=r"optimiser\.batch=2 crops of data\.crop_px=32; lower either"):
+        fit(settings)
+
+
+def test_samples_are_drawn_after_each_epoch(photos: Path, tmp_path: Path) -> None:
+    settings = tiny_settings(photos, tmp_path / "run")
+    fit(settings)
+    drawn = sorted((tmp_path / "run" / SAMPLES).iterdir())
+    assert [path.name for path in drawn] == [f"epoch-{e:04d}-{n}.jpg" for e in (1, 2) for n in (1, 2)]
+    first, again = read_rgb(drawn[0]), read_rgb(drawn[2])
+    assert first.shape == (64, 128, 3), "a photo of 64 px beside what was found"
+    assert np.abs(first[:, :60].astype(int) - again[:, :60]).mean() < 2, "the same photo"
+    none = settings.model_copy(
+        update={"out": tmp_path / "none", "compute": settings.compute.model_copy(update={"samples": 0})}
+    )
+    fit(none)
+    assert not (tmp_path / "none" / SAMPLES).exists()
 
 
 def test_ctrl_c_ends_a_run_with_130_and_keeps_the_last_whole_epoch(photos: Path, tmp_path: Path) -> None:
@@ -130,7 +186,7 @@ def test_each_epoch_shows_other_crops_and_the_same_ones_after_a_restart(photos: 
 
 
 def test_a_first_interruption_waits_for_the_batch_and_a_second_does_not() -> None:
-    stop = fit_module._StopBetweenBatches()
+    stop = StopBetweenBatches()
     stop.on_train_batch_start()
     stop.ask(2, None)
     with pytest.raises(KeyboardInterrupt):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,6 +17,9 @@ from agent.errors import InputError
 from train.data.reading import list_files, read_mask, read_rgb
 from train.data.splits import group_names
 from train.settings import Grouping
+
+if TYPE_CHECKING:
+    from train.data.sources import Sides
 
 NEAR_BITS = 4  # of 64: hashes that differ in no more belong to near-duplicates
 _HASH_PX = 32
@@ -107,6 +112,28 @@ def perceptual_hash(image_rgb: UInt8) -> int:
     low = cv2.dct(small)[1:9, 1:9].ravel()
     bits = np.packbits(low > np.median(low))
     return int.from_bytes(bits.tobytes(), "big")
+
+
+def leaking(sides: Sides) -> tuple[tuple[str, str], ...]:
+    """Return pairs of photos that are all but equal, one learnt from and the other judged by.
+
+    Photos are read one by one; those that cannot be read are left to the run, which counts them.
+    """
+    hashes: list[dict[str, int]] = []
+    for parts in (sides.training, sides.validation):
+        found: dict[str, int] = {}
+        for part in parts:
+            for index in part.indices if part.source.real else ():
+                with suppress(InputError):
+                    found[part.source.label(index)] = perceptual_hash(part.source.load(index).image_rgb)
+        hashes.append(found)
+    learnt, judged = hashes
+    names, codes = list(learnt), np.array(list(learnt.values()), np.uint64)
+    return tuple(
+        (names[int(near)], name)
+        for name, code in judged.items()
+        for near in np.flatnonzero(np.bitwise_count(codes ^ np.uint64(code)) <= NEAR_BITS)
+    )
 
 
 def near_duplicates(hashes: dict[Path, int]) -> Iterator[tuple[Path, Path]]:
