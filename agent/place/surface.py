@@ -118,7 +118,8 @@ class View:
         along, round_ = (point[0], point[1]) if shape.along == "x" else (point[1], -point[0])
         turn = math.degrees(math.atan2(round_, point[2] - (shape.distance_mm - shape.radius_mm)))
         chainage = None if camera.chainage_m is None else camera.chainage_m + self.sense * float(along) / 1000
-        clock = None if camera.clock_deg is None else (camera.clock_deg + self.sense * turn) % 360
+        # looked at from inside: where chainage grows to the right, the clock angle grows upwards in the picture
+        clock = None if camera.clock_deg is None else (camera.clock_deg - self.sense * turn) % 360
         return replace(camera, chainage_m=chainage, clock_deg=clock, of="surface")
 
     def _meet(self, xy_px: Float64) -> Float64:

@@ -144,7 +144,7 @@ def _unrolled(step_mm: Float64, tunnel: Mapping[str, Any]) -> Float64:
     along, round_ = (
         (step_mm[:, 0], step_mm[:, 1]) if tunnel.get("along", "x") == "x" else (step_mm[:, 1], -step_mm[:, 0])
     )
-    return sense * np.column_stack([along, round_])
+    return sense * np.column_stack([along, -round_])  # see View.place: the clock angle grows upwards in the picture
 
 
 def _placement(frame: FrameRow) -> Placement | None:

@@ -117,10 +117,33 @@ def test_a_place_in_the_tunnel_has_chainage_and_clock() -> None:
     right = project(np.array([[800.0, 2500 * math.sin(math.radians(15)), 2500 * math.cos(math.radians(15))]]), STRAIGHT)
     here = View(lens=STRAIGHT, shape=shape, camera=camera).place(*right[0])
     assert here.chainage_m == pytest.approx(100.8, abs=1e-3)
-    assert here.clock_deg == pytest.approx(5.0, abs=1e-3)
+    assert here.clock_deg == pytest.approx(335.0, abs=1e-3)
     back = View(lens=STRAIGHT, shape=shape, camera=camera, sense=-1).place(*right[0])
-    assert told(back.chainage_m, back.clock_deg) == (pytest.approx(99.2, abs=1e-3), pytest.approx(335.0, abs=1e-3))
+    assert told(back.chainage_m, back.clock_deg) == (pytest.approx(99.2, abs=1e-3), pytest.approx(5.0, abs=1e-3))
     assert here.of == "surface"
+
+
+@pytest.mark.parametrize("along", ["x", "y"])
+@pytest.mark.parametrize("sense", [1, -1])
+@pytest.mark.parametrize("looks_at_deg", [0.0, 90.0, 200.0])
+def test_chainage_and_clock_are_those_of_the_point_in_space(along: str, sense: int, looks_at_deg: float) -> None:
+    """Axes of the tunnel: chainage, right of it, up. A camera's axes are right-handed: x right, y down, z forward."""
+    turn = math.radians(looks_at_deg)
+    forward = np.array([0.0, math.sin(turn), math.cos(turn)])  # clock 0 is up, 90 right as one looks up the chainage
+    chainage = np.array([1.0, 0.0, 0.0]) * sense
+    # forward = right x down; chainage, the right and up are left-handed in this order, so products change their sign
+    down_or_right = np.cross(forward, chainage) if along == "y" else np.cross(chainage, forward)
+    right, down = (chainage, down_or_right) if along == "x" else (down_or_right, chainage)
+    assert np.allclose(-np.cross(right, down), forward)
+    for angle in (-8.0, 11.0):
+        wall = math.radians(looks_at_deg + angle)
+        point = 2500 * np.array([0.0, math.sin(wall), math.cos(wall)]) + (400.0, 0.0, 0.0)
+        seen = np.array([[point @ right, point @ down, point @ forward]])
+        camera = Place(chainage_m=100.0, clock_deg=looks_at_deg)
+        shape = Cylinder(radius_mm=2500, distance_mm=2500, along=along)
+        place = View(lens=STRAIGHT, shape=shape, camera=camera, sense=sense).place(*project(seen, STRAIGHT)[0])
+        assert place.chainage_m == pytest.approx(100.4, abs=1e-3)
+        assert place.clock_deg == pytest.approx((looks_at_deg + angle) % 360, abs=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ class TestDeveloped:
         x, y = crack.branches[0].line_px[0]
         middle = crack.bbox_x + crack.bbox_w / 2, crack.bbox_y + crack.bbox_h / 2
         assert line[0, 0] == pytest.approx(10_000 + 0.5 * (x - middle[0]))
-        assert line[0, 1] == pytest.approx(math.radians(-10) * 2000 + 0.5 * (y - middle[1]))
+        assert line[0, 1] == pytest.approx(math.radians(-10) * 2000 - 0.5 * (y - middle[1]))
 
 
 class TestPlans:
