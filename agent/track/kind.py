@@ -58,6 +58,7 @@ class Evidence:
     shift: float = 0.0  # of the line against the surface, units, along `Evidence`'s own normal, summed with its sign
     travel: float = 0.0  # of the camera meanwhile
     evenly_spaced: bool = False  # one of three or more parallel straight lines at one pitch
+    in_run: bool = False  # a piece of a line that is straight as a whole
 
     MOST: Final = 9  # of the longest sightings
 
@@ -80,7 +81,7 @@ class Evidence:
     def kind(self) -> Kind:  # noqa: PLR0911 - one test after the other, the surest first
         """Return what the line is; a crack where nothing speaks against it."""
         if not self.looks or self.looks[0].points < LEAST_POINTS:
-            return "crack"
+            return "joint" if self.looks and self.in_run else "crack"
         if self._median(lambda one: one.broad) > BROAD:
             return "stain"
         depth, step = self._median(lambda one: one.depth), self._median(lambda one: one.step)
@@ -90,7 +91,7 @@ class Evidence:
             return "shadow"
         if self.travel > 0 and abs(self.shift) > PARALLAX * self.travel and len(self.looks) >= 4:
             return "cable"
-        if self.straight:
+        if self.straight or self.in_run:
             return "joint"
         smooth = self._median(_smoothness) <= 1.0 and any(one.points >= STRAIGHT_POINTS for one in self.looks)
         even = self._median(lambda one: one.even) <= EVEN

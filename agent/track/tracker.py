@@ -8,7 +8,7 @@ side are never joined, whatever links them. Everything goes in a fixed order, so
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,6 +25,7 @@ from agent.track.kind import evenly_spaced, look_at
 from agent.track.lines import BESIDE, SPACING_PX, Line, beside, joined, line_of, moved, pairs
 from agent.track.locator import Located, Locator, unit_per_px
 from agent.track.placement import outline, projected
+from agent.track.runs import straight_runs
 from agent.track.settings import TrackSettings
 from agent.track.tracks import Best, Track
 
@@ -140,7 +141,7 @@ class Tracker:
                 names[member] = track
                 track.evidence.add(look_at(cracks[member], lines[member], frame.image_rgb))
         self._count_views(camera, near, seen, gone_ids)
-        self._judge(seen.values(), tracks)
+        self._judge(seen, [track for track, _ in near], tracks, unit)
         rows += self._told(seen, changed, frame.index)
         self._forget(camera)
         return Followed(
@@ -375,10 +376,18 @@ class Tracker:
 
     # what is told -----------------------------------------------------------------------------------------------
 
-    def _judge(self, seen: Iterable[Track], tracks: Sequence[Track]) -> None:
-        """Say what each track is; straight lines at one pitch speak for each other."""
+    def _judge(self, seen: Mapping[str, Track], near: Sequence[Track], tracks: Sequence[Track], unit: float) -> None:
+        """Say what each track is; straight lines at one pitch, and pieces of one line, speak for each other."""
+        known = set(map(id, tracks))  # some were merged meanwhile
+        around = {track.crack_id: track for track in near if id(track) in known and track.ended is None} | dict(seen)
+        order = [around[name] for name in sorted(around)]
+        runs = straight_runs([track.line for track in order], unit)
+        in_run = {order[number].crack_id for run in runs for number in run}
         straight = [track for track in tracks if track.evidence.straight]
-        for track in seen:
+        for track in order:
+            if track.crack_id not in seen and track.crack_id not in in_run:
+                continue  # nothing new is known of it
+            track.evidence.in_run |= track.crack_id in in_run
             track.evidence.evenly_spaced = track in straight and _repeats(track, straight)
             track.kind = track.evidence.kind()
 

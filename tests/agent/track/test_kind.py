@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import cv2
 import numpy as np
 import pytest
 
 from agent.contract.arrays import Float64, UInt8
+from agent.contract.flight import TrackRow
 from agent.contract.frame import Pose, Scale
 from agent.contract.reports import Kind
 from agent.track.kind import Evidence, evenly_spaced, look_at
 from agent.track.lines import line_of
 from agent.track.placement import Cylinder, placed
-from tests.agent.track.drawn import crack_along, wandering
+from agent.track.settings import TrackSettings
+from agent.track.tracker import Tracker
+from tests.agent.track.drawn import HALF_MM, crack_along, frame, seen, shift, wall, wandering
 
 HW = (240, 420)
 STRAIGHT = np.column_stack([np.linspace(40, 380, 341), np.linspace(100, 130, 341)])
@@ -97,3 +101,23 @@ class TestCylinder:
     def test_what_lies_behind_the_camera_is_not_seen(self) -> None:
         assert self.PLACE is not None
         assert np.isnan(self.PLACE.to_frame(np.array([[2000.0, 1500 + 3000 * math.pi]]))).all()
+
+
+def test_pieces_of_a_joint_are_a_joint_however_short_and_those_of_a_crack_a_crack() -> None:
+    """No piece is long enough to tell by itself; together, also over frames that show only some of them, they do."""
+    joint = np.column_stack([np.arange(0.0, 900), np.full(900, 150.0)])
+    crack = wandering(5, (20, 90), 860)
+    pieces = [line[start : start + 70] for line in (joint, crack) for start in range(0, 860, 110)]
+    surface = np.asarray(np.clip(wall(1, 240, 1000) * 0.1 + 140, 0, 255), np.uint8)
+    cv2.polylines(surface, [np.rint(one * 16).astype(np.int32) for one in pieces], False, (70, 70, 70), 3, shift=4)
+    tracker = Tracker("m", TrackSettings())
+    told: dict[str, TrackRow] = {}
+    for index, left in enumerate(range(0, 640, 80)):
+        image = np.ascontiguousarray(surface[:, left : left + 320])
+        pose = Pose(x_mm=left * 0.5, y_mm=0.0, rotation_deg=0.0)
+        found = seen(pieces, shift(left, 0), (240, 320))
+        followed = tracker.follow(frame(index, image, pose=pose, scale=HALF_MM), found)
+        told |= {row.crack_id: row for row in followed.rows}
+    told |= {row.crack_id: row for row in tracker.finish()}
+    kinds = Counter(row.kind for row in told.values() if row.event != "retracted")
+    assert kinds == {"joint": 8, "crack": 8}
