@@ -24,6 +24,7 @@ END_S: Final = 5.0
 MOST_CONNECTIONS: Final = 256
 
 logger = logging.getLogger(__name__)
+logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # where the page is, is said once, by us
 
 
 def read_token(settings: DashboardSettings, environment: Mapping[str, str]) -> str | None:

@@ -9,7 +9,15 @@ import sys
 from tests.support.commands import ROOT, variables
 
 PEERS = ROOT / ".venv-bench/bin/python"  # make .venv-bench/.peers
-BENCHES = ("bench_ratios", "bench_detect", "bench_measure", "bench_width", "bench_losses", "bench_deliver")
+BENCHES = (
+    "bench_ratios",
+    "bench_detect",
+    "bench_measure",
+    "bench_width",
+    "bench_losses",
+    "bench_deliver",
+    "bench_dashboard",
+)
 
 
 def main() -> None:

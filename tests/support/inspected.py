@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +47,12 @@ def step(index: int) -> tuple[FrameRow, list[CrackRow], list[TrackRow]]:
     return row, [first, second], [track(first, "new"), track(second, "new")]
 
 
-def fly(recorder: FlightRecorder, begin: int, end: int) -> None:
-    """Add frames to a record, their pictures too."""
+def fly(recorder: FlightRecorder, begin: int, end: int, *, kept: bool = True) -> None:
+    """Add frames to a record, their pictures too if they are to be kept."""
     for index in range(begin, end):
         row, cracks, tracks = step(index)
-        picture = replace(frame(index))
-        recorder.add(row.model_copy(update={"file": recorder.keep_frame(picture, evidence=True)}), cracks, tracks)
+        file = recorder.keep_frame(frame(index), evidence=True) if kept else None
+        recorder.add(row.model_copy(update={"file": file}), cracks, tracks)
 
 
 def begin_flight(folder: Path, **changed: Any) -> FlightRecorder:
@@ -90,9 +89,9 @@ def coverage(frames: int) -> Coverage:
     )  # fmt: skip
 
 
-def write_inspection(folder: Path, frames: int = 24, **changed: Any) -> Path:
+def write_inspection(folder: Path, frames: int = 24, *, kept: bool = True, **changed: Any) -> Path:
     """Write a whole flight, and return its folder."""
     recorder = begin_flight(folder, **changed)
-    fly(recorder, 0, frames)
+    fly(recorder, 0, frames, kept=kept)
     end_flight(recorder, frames)
     return folder

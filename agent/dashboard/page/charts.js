@@ -16,7 +16,7 @@ export function Chart({ data, series, height = 150, x = {}, label, unit = "" }) 
       legend: { show: false },
       cursor: { y: false },
       scales: { x: { time: x.time ?? false }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high ?? 1) * 1.1 || 1] } },
-      axes: [{ ...axis, size: 26, ...(x.values ? { values: x.values } : {}) }, { ...axis, size: 48, values: (_, ticks) => ticks.map((t) => `${+t.toFixed(2)}${unit}`) }],
+      axes: [{ ...axis, size: x.time ? 42 : 26, ...(x.values ? { values: x.values } : {}) }, { ...axis, size: 48, values: (_, ticks) => ticks.map((t) => `${+t.toFixed(2)}${unit}`) }],
       series: [{}, ...series.map((one) => ({ label: one.label, stroke: token(one.colour), width: 1.6, points: { show: false }, spanGaps: false, fill: one.fill ? `${token(one.colour)}26` : undefined }))],
     };
     plot.current = new uPlot(options, data, box.current);

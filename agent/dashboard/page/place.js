@@ -2,7 +2,7 @@
 import { html, useEffect, useMemo, useRef, useState } from "./vendor/preact-htm/standalone.module.js";
 import { ask, at, store } from "./store.js";
 import { go } from "./nav.js";
-import { area, lengthOf, placeOf, plain, short, widthOf } from "./format.js";
+import { area, badness, compare, lengthOf, placeOf, plain, short, widthOf } from "./format.js";
 import { Severity } from "./cracks.js";
 
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -119,7 +119,7 @@ export function Place() {
     wall: cracks.some(MODES.wall.fits) || (place?.footprints ?? []).some((p) => p[1]),
   }), [cracks, place]);
   const mode = wanted && has[wanted] ? wanted : ["strip", "map", "wall"].find((name) => has[name] && cracks.some(MODES[name].fits)) ?? Object.keys(has).find((name) => has[name]) ?? null;
-  const shown = mode ? cracks.filter(MODES[mode].fits) : [];
+  const shown = mode ? cracks.filter(MODES[mode].fits).sort((a, b) => compare(badness(a), badness(b))) : []; // the worst on top
   const theme = document.documentElement.dataset.theme ?? "";
   const ready = place !== null && place.key === key && mode !== null;
   useEffect(() => {
