@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def interactions(folder: Path) -> dict[str, Any]:
 
 def _by_action(page: Any, probe: Any) -> dict[str, float]:
     """Return the median ms of the main thread of each kind of interaction."""
-    actions = {
+    actions: dict[str, Callable[[int], Any]] = {
         "sort": lambda turn: page.locator(f".c-{('width', 'length')[turn % 2]} button").click(),
         "filter": lambda _: page.locator(".chip").first.click(),
         "search": lambda turn: page.get_by_role("searchbox").fill("photo1" if turn % 2 else ""),

@@ -8,7 +8,7 @@ from typing import Final
 
 from agent import settings
 from agent.errors import ConfigError, CrackscoutError
-from agent.health.checks import broker, bundle, cameras, clock, devices, disk, memory, metrics, thermal
+from agent.health.checks import broker, bundle, cameras, clock, dashboard, devices, disk, memory, metrics, thermal
 from agent.health.checks.finding import Check, Device, Examination, Finding
 
 CHECKS: Final[Mapping[str, Check]] = {
@@ -21,6 +21,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "devices": devices.check,
     "thermal": thermal.check,
     "metrics": metrics.check,
+    "dashboard": dashboard.check,
 }
 
 

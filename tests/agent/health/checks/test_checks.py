@@ -14,7 +14,19 @@ from typing import Any
 import pytest
 
 from agent.errors import OutputError
-from agent.health.checks import Device, Finding, broker, clock, devices, disk, examine, memory, metrics, thermal
+from agent.health.checks import (
+    Device,
+    Finding,
+    broker,
+    clock,
+    dashboard,
+    devices,
+    disk,
+    examine,
+    memory,
+    metrics,
+    thermal,
+)
 from agent.health.checks import cameras as cameras_check
 from agent.settings import PASSWORD_VARIABLE, Settings
 from tests.support.broker import Broker, running
@@ -52,7 +64,7 @@ def test_a_device_that_could_start(config: Path) -> None:
     assert found["could_start"] is True
     names = {finding["check"] for finding in found["findings"]}
     assert names == {"settings", "bundle", "runtime", "cameras", "disk", "memory", "broker", "clock", "devices",
-                     "thermal", "metrics"}  # fmt: skip
+                     "thermal", "metrics", "dashboard"}  # fmt: skip
     assert all(finding["fix"] for finding in found["findings"] if finding["verdict"] == "warn")
 
 
@@ -208,3 +220,23 @@ def test_a_broker_that_is_not_there_is_a_warning_since_reports_wait() -> None:
     (finding,) = broker.check(device(mqtt={"host": "127.0.0.1", "port": 9}))
     assert (finding.verdict, "cannot be reached" in finding.text) == ("warn", True)
     assert finding.fix
+
+
+def test_the_page_needs_a_free_port_a_token_for_others_and_a_map_that_can_be_read(tmp_path: Path) -> None:
+    def page(**settings: Any) -> list[tuple[str, str]]:
+        return verdicts(dashboard.check(device(dashboard={"port": 0, **settings})))
+
+    everywhere = "0.0.0.0"  # noqa: S104 - what is warned of
+    assert page() == page(port=None) == [("dashboard", "ok")]
+    assert page(host=everywhere) == [("dashboard", "warn")]
+    (tmp_path / "token").write_text("x" * 16)
+    (finding,) = dashboard.check(
+        device(dashboard={"port": 0, "host": everywhere, "token_file": str(tmp_path / "token")})
+    )
+    assert (finding.verdict, "plain HTTP" in finding.text) == ("warn", True)
+    assert page(token_file=str(tmp_path / "token")) == [("dashboard", "ok")]
+    assert page(tiles=str(tmp_path / "nowhere")) == [("dashboard", "warn")]
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        assert page(port=other.getsockname()[1]) == [("dashboard", "warn")]
