@@ -8,7 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -238,7 +238,8 @@ def demo(
         summary = replay(options, settings, show_progress=show_progress, vitals=vitals, watching=[live])
         on_end(summary)
         if stay:
-            page.wait()
+            with suppress(KeyboardInterrupt):  # the way it ends
+                page.wait()
     return summary
 
 

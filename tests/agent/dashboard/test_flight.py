@@ -32,8 +32,8 @@ def flown(frames: int = 6) -> list[Step]:
             grown = track(
                 old, "merge", revision=1, frame=index, parents=(first.crack_id,), length_px=900.0, length_mm=450.0
             )
-            events = [*events, track(first, "retracted", revision=1, parents=(old.crack_id,)), grown]
-            events += [track(gone, "retracted", revision=1, frame=index)]
+            part = track(first, "retracted", revision=1, parents=(old.crack_id,))
+            events += [part, track(gone, "retracted", revision=1, frame=index), grown]  # the last line stays as it is
         steps.append((frame, [first, second], events))
     return steps
 
