@@ -36,8 +36,8 @@ session = onnxruntime.InferenceSession({model!r}, options, providers=["CPUExecut
 session.run(None, {session.get_inputs()[0].name: numpy.zeros((1, {edge}, {edge}, 3), numpy.uint8)})
 """
 FIRST_TILE = """
+import agent.cli  # what every command loads, and first
 import cv2
-import agent.cli  # what every command loads
 from agent import settings
 from agent.bundles import open_bundle
 from agent.infer.runtimes import open_backend
