@@ -17,6 +17,7 @@ BENCHES = (
     "bench_losses",
     "bench_deliver",
     "bench_dashboard",
+    "bench_networks",
 )
 
 

@@ -1,7 +1,8 @@
-"""The two networks that speed is judged with, untrained: only their cost matters, and dark pixels are their cracks.
+"""The networks that speed is judged with, untrained: only their cost matters, and dark pixels are their cracks.
 
-`unet8` is the U-Net (Ronneberger et al., 2015) at an eighth of its width; `light` a U-Net on MobileNetV3-small. Their
-parameters and multiply-adds are asserted, so that a ratio of today can be laid beside one of last year.
+`unet8` is the U-Net (Ronneberger et al., 2015) at an eighth of its width; `light` a U-Net on MobileNetV3-small;
+`yardstick` the half-resolution U-Net of `train.models.yardstick`. Their parameters and multiply-adds are asserted, so
+that a ratio of today can be laid beside one of last year.
 """
 
 from __future__ import annotations
@@ -23,10 +24,15 @@ from agent.bundles import shipped_bundles
 from export.graphs import SegmenterGraph
 from export.to_onnx import to_onnx
 from tests.support.bundles import _png, golden_tile, make_bundle, seal
+from train.models.yardstick import Yardstick
 
 TILE: Final = 512
 OVERLAP: Final = 64
-SIZES: Final = {"light": (0.89e6, 0.92e9), "unet8": (0.49e6, 6.1e9)}  # parameters, FLOP at 512 (2 per multiply-add)
+SIZES: Final = {  # parameters, FLOP at 512 (2 per multiply-add)
+    "light": (0.89e6, 0.92e9),
+    "unet8": (0.49e6, 6.1e9),
+    "yardstick": (514_801, 6.7e9),
+}
 DARK: Final = 0.35  # of full scale: below it a pixel is crack
 
 
@@ -80,7 +86,7 @@ class Light(nn.Module):
 def build(name: str) -> nn.Module:
     """Return a network of the size that it is known for."""
     torch.manual_seed(0)
-    net: nn.Module = {"light": Light, "unet8": Unet8}[name]().eval()
+    net: nn.Module = {"light": Light, "unet8": Unet8, "yardstick": Yardstick}[name]().eval()
     parameters, flop = sum(p.numel() for p in net.parameters()), _flop(net)
     for got, want in zip((parameters, flop), SIZES[name], strict=True):
         if abs(got / want - 1) > 0.06:

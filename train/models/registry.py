@@ -21,11 +21,13 @@ from train.models.gate import PatchGate
 from train.models.hed import HED
 from train.models.jtfn import JTFN
 from train.models.rcf import RCF
+from train.models.rep_unet import RepUNet
 from train.models.revised_unet import RevisedUNet
 from train.models.segnet import DeepCrack, SegNet
 from train.models.spiral_net import SpiralNet, VanillaUNet
 from train.models.unet import HalfResUNet
 from train.models.unet_rivals import ModifiedUNet, VGGUNet
+from train.models.yardstick import Yardstick
 
 
 class CrackNet(Protocol):
@@ -56,7 +58,10 @@ class WithBoundaries(Protocol):
 MODELS: Final[Mapping[str, Callable[..., nn.Module]]] = {
     # those that ship
     "half_res_unet": HalfResUNet,
+    "rep_unet": RepUNet,
     "patch_gate": PatchGate,
+    # what they are laid beside
+    "yardstick": Yardstick,
     # the papers' own and their rivals
     "spiral_net": SpiralNet,
     "vanilla_unet": VanillaUNet,
