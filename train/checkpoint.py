@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from agent.errors import InputError
+from train.models.reparam import fused
 from train.models.variance import without_variance_head
 from train.objectives import build_network
 from train.task import CHECKPOINT_KEY, Passport
@@ -18,7 +19,7 @@ _AVERAGED = "averaged.module."
 
 
 def load_checkpoint(path: Path, *, variance_head: bool = False) -> tuple[nn.Module, Passport]:
-    """Return a run's averaged network, ready to judge with (eval mode, CPU), and its passport.
+    """Return a run's averaged network as it ships (branches fused, eval mode, CPU), and its passport.
 
     Args:
         path: of the file.
@@ -38,4 +39,5 @@ def load_checkpoint(path: Path, *, variance_head: bool = False) -> tuple[nn.Modu
     except (pickle.UnpicklingError, ValidationError, RuntimeError, KeyError, TypeError, EOFError, ValueError) as exc:
         reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
         raise InputError(f"{path}: not a checkpoint of this version of `crack-train fit` ({reason})") from exc
-    return (net if variance_head else without_variance_head(net)).eval(), passport
+    net.eval()
+    return (net if variance_head else fused(without_variance_head(net))), passport

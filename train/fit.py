@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed as dist
 from torch.utils.data import DataLoader
@@ -32,8 +32,10 @@ from torch.utils.data import DataLoader
 from agent.contract.strict import Strict
 from agent.errors import ConfigError, CrackscoutError, OutputError
 from train.callbacks import EpochLog, EpochSamples, StopBetweenBatches, rows_of
+from train.checkpoint import load_checkpoint
 from train.data.check import leaking
 from train.data.crops import Batch, Crop, CropDataset, collate
+from train.data.resident import ResidentBatches, ResidentPictures
 from train.data.sources import Sides, open_sources
 from train.ranks import Place, leaving_together, this_process
 from train.settings import Settings
@@ -112,19 +114,14 @@ def _fit(settings: Settings, place: Place, *, resume: bool, progress: bool) -> R
     sides = open_sources(settings, _rendering_progress(settings) if progress and place.first else None)
     leaks = leaking(sides) if place.first and settings.data.near_duplicates == "report" else ()
     torch.manual_seed(settings.seed)
-    task = CrackTask(settings, sides)
+    task = CrackTask(settings, sides, _teacher(settings))
     record = {**_record(settings, task, sides), "near_duplicates": leaks}
     if place.first:
         _write_json(folder / RUN_NAME, record)
     best = ModelCheckpoint(filename="best", monitor="score", mode="max", **_each_epoch(folder))
     last = ModelCheckpoint(filename="last", **_each_epoch(folder))
-    trainer = _trainer(
-        settings,
-        task,
-        [EpochLog(folder / LOG_NAME), EpochSamples(folder / SAMPLES, settings, sides), best, last],
-        place,
-        progress=progress,
-    )
+    log, samples = EpochLog(folder / LOG_NAME), EpochSamples(folder / SAMPLES, settings, sides)
+    trainer = _trainer(settings, task, [log, samples, best, last, *_early_stop(settings)], place, progress=progress)
     checkpoint = folder / LAST if resume and (folder / LAST).exists() else None
     _run(trainer, task, _Crops(settings, sides, place), checkpoint)
     result = Result(
@@ -141,16 +138,36 @@ def _fit(settings: Settings, place: Place, *, resume: bool, progress: bool) -> R
     return result
 
 
+def _teacher(settings: Settings) -> torch.nn.Module | None:
+    if settings.teacher is None:
+        return None
+    net, passport = load_checkpoint(settings.teacher.checkpoint)
+    if passport.settings.task != "segment":
+        raise ConfigError(f"teacher.checkpoint={settings.teacher.checkpoint}: is a gate's; name that of a segmenter")
+    return net
+
+
+def _early_stop(settings: Settings) -> list[Callback]:
+    judging = settings.judging
+    if judging.stop_after is None:
+        return []
+    patience = judging.stop_after * judging.every
+    return [EarlyStopping("score", mode="max", patience=patience, check_on_train_epoch_end=True, verbose=False)]
+
+
 class _Crops(lightning.LightningDataModule):
     """A fresh set of crops for each epoch; of each batch, every process takes its share."""
 
     def __init__(self, settings: Settings, sides: Sides, place: Place | None = None) -> None:
         super().__init__()
         self._settings, self._sides, self._place = settings, sides, place or Place()
+        self._resident: ResidentPictures | None = None
 
-    def train_dataloader(self) -> DataLoader[Crop]:
+    def train_dataloader(self) -> DataLoader[Crop] | DataLoader[Batch]:
         chosen, data = self._settings.optimiser, self._settings.data
         epoch = 0 if self.trainer is None else self.trainer.current_epoch
+        if data.resident:
+            return self._resident_batches(epoch)
         dataset = CropDataset(
             self._sides.training,
             task=self._settings.task,
@@ -168,6 +185,26 @@ class _Crops(lightning.LightningDataModule):
             num_workers=data.workers,
             collate_fn=collate,
         )
+
+    def _resident_batches(self, epoch: int) -> DataLoader[Batch]:
+        chosen, data, place = self._settings.optimiser, self._settings.data, self._place
+        if self._resident is None:
+            device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+            self._resident = ResidentPictures(self._sides.training, device)
+        dataset = ResidentBatches(
+            self._resident,
+            task=self._settings.task,
+            crop_px=data.crop_px,
+            augment=data.augment,
+            gate=self._settings.gate,
+            seed=self._settings.seed,
+            epoch=epoch,
+            batches=chosen.steps_per_epoch * chosen.accumulate,
+            crops=self._settings.crops_at_once(place.processes) * place.processes,
+            rank=place.rank,
+            processes=place.processes,
+        )
+        return DataLoader(dataset, batch_size=None)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:  # noqa: ARG002
         return batch.to(device)
@@ -255,6 +292,7 @@ def _trainer(
         max_epochs=settings.optimiser.epochs,
         gradient_clip_val=settings.optimiser.clip_norm,
         reload_dataloaders_every_n_epochs=1,
+        benchmark=torch.cuda.is_available() or None,
         num_sanity_val_steps=0,
         callbacks=[*callbacks, TQDMProgressBar()] if progress else callbacks,
         enable_progress_bar=progress,

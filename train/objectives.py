@@ -105,11 +105,22 @@ class Segment(Objective):
             losses = [self.loss(m, batch.mask) for m in maps] + [self.loss(edge, border) for edge in edges]
             return torch.stack(losses).sum()
         outputs = net.outputs(batch.image) if isinstance(net, DeeplySupervised) else [net(batch.image)]
-        return torch.stack([self.loss(logits, batch.mask) for logits in outputs]).sum()
+        loss = torch.stack([self.loss(logits, batch.mask, batch.ignore) for logits in outputs]).sum()
+        return loss if batch.teacher is None else loss + self._by_teacher(outputs[0], batch.teacher)
+
+    def _by_teacher(self, logits: Tensor, teacher: Tensor) -> Tensor:
+        """Return the weighted cross-entropy against a teacher's probabilities, ignored margins included."""
+        chosen = self._settings.teacher
+        weight = 1.0 if chosen is None else chosen.weight
+        soft = at_least_float32(teacher).sigmoid()
+        per_pixel = F.binary_cross_entropy_with_logits(at_least_float32(logits), soft, reduction="none")
+        total, count = over_ranks(per_pixel.sum(), per_pixel.new_tensor(per_pixel.numel()))
+        return weight * scaled(total, count, "mean")
 
     def validate(self, net: nn.Module, parts: tuple[Part, ...], device: torch.device) -> Validation:
         """Judge on whole pictures."""
-        return validate_segmenter(net, parts, stride_px=self._stride_px, device=device)
+        mix = self._settings.judging.mix
+        return validate_segmenter(net, parts, stride_px=self._stride_px, device=device, mix=mix)
 
 
 def boundary(mask: Tensor) -> Tensor:

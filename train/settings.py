@@ -18,6 +18,7 @@ from agent.errors import ConfigError
 from train.data.layouts import LayoutName
 
 Task = Literal["segment", "gate"]
+Mix = Literal["pooled", "sets"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -69,6 +70,12 @@ class PairSource(_Source):
     layout: LayoutName = Field(default="plain", description="Of a published set: see train/data/layouts.py.")
     licence: str = Field(min_length=1, description="As stated at the source; the model card repeats it.")
     groups: Grouping = Grouping()
+    widen_px: int = Field(
+        default=0, ge=0, le=8, description="Truth that is a thin line grows so far at most, where the picture is dark."
+    )
+    margin_px: int = Field(
+        default=0, ge=0, le=8, description="Background so near to a crack is not learnt from: who draws it, decides it."
+    )
 
 
 class ClassSource(_Source):
@@ -78,7 +85,7 @@ class ClassSource(_Source):
     name: str
     folder: Path = Field(description="Relative to data.root.")
     crack: tuple[str, ...] = Field(
-        default=("crack",), min_length=1, description="Folders in it; METU's Positive, SDNET2018's D/CD, P/CP and W/CW."
+        default=("crack",), description="Folders in it; METU's Positive, SDNET2018's D/CD, P/CP and W/CW; may be none."
     )
     clean: tuple[str, ...] = Field(default=("clean",), min_length=1, description="Negative; D/UD, P/UP and W/UW.")
     licence: str = Field(min_length=1, description="As stated at the source; the model card repeats it.")
@@ -95,6 +102,7 @@ class Augment(Strict):
     seek: Share = Field(default=0.5, description="Share of the crops that are laid over a crack, where there is one.")
     flip: bool = True
     rotate: bool = Field(default=True, description="By quarter turns.")
+    turn_deg: float = Field(default=0.0, ge=0, le=45, description="Further turned by +- this; resident data only.")
     gamma: float = Field(default=0.3, ge=0, le=1, description="Exponent up to e to the power of +- this.")
     brightness: Share = 0.15
     contrast: Share = 0.3
@@ -129,6 +137,31 @@ class Data(Strict):
         default="report",
         description="report: photos are looked through for ones that are all but equal on both sides of the split.",
     )
+    folds: int | None = Field(default=None, ge=2, le=50, description="Parts of equal size, whole groups each; see fold.")
+    fold: int | None = Field(
+        default=None, ge=0, description="The part held back of every source of photos whose validation is not 0."
+    )
+    resident: bool = Field(
+        default=False, description="Keep all pictures in the memory of the device and make crops there, many at once."
+    )
+
+    @model_validator(mode="after")
+    def _fold_is_one_of_them(self) -> Self:
+        if (self.folds is None) != (self.fold is None) or (self.fold or 0) >= (self.folds or 1):
+            raise ValueError(f"fold={self.fold} must be 0 to folds - 1, folds={self.folds}; give both or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _resident_where_needed(self) -> Self:
+        pairs = [source for source in self.sources if isinstance(source, PairSource)]
+        wanted = [f"{s.name}.{key}" for s in pairs for key in ("widen_px", "margin_px") if getattr(s, key)]
+        if self.augment.turn_deg:
+            wanted.append("augment.turn_deg")
+        if wanted and not self.resident:
+            raise ValueError(f"{', '.join(wanted)}: crops made from files do not know it; set data.resident=true")
+        if self.resident and self.workers:
+            raise ValueError(f"workers={self.workers}: resident data needs none; set 0")
+        return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -202,6 +235,27 @@ class GateLabel(Strict):
     recall: float = Field(default=0.995, gt=0.5, le=1, description="Of validation tiles; the threshold follows.")
 
 
+class Teacher(Strict):
+    """A trained network whose answers are learnt from beside the truth (Hinton et al., arXiv:1503.02531)."""
+
+    checkpoint: Path = Field(description="Of a segmenter of `crack-train fit`.")
+    weight: float = Field(default=1.0, gt=0, description="Of the cross-entropy against its probabilities.")
+
+
+class Judging(Strict):
+    """How a run is judged while it goes on."""
+
+    mix: Mix = Field(
+        default="pooled",
+        description="Score of a segmenter. pooled: best F1 (2 px) of all photos as one pool. sets: mean over the sets of "
+        "photos of the mean of best strict F1 and best F1 (2 px), so that no set outweighs another.",
+    )
+    every: PositiveInt = Field(default=1, description="Epochs between two judgements; the last epoch is always judged.")
+    stop_after: PositiveInt | None = Field(
+        default=None, description="Judgements without a better score after which the run ends; null: never."
+    )
+
+
 class Settings(Strict):
     """A whole run."""
 
@@ -215,6 +269,17 @@ class Settings(Strict):
     optimiser: Optimiser = Optimiser()
     compute: Compute = Compute()
     gate: GateLabel = GateLabel()
+    teacher: Teacher | None = Field(default=None, description="For a segmenter.")
+    judging: Judging = Judging()
+
+    @model_validator(mode="after")
+    def _extras_fit_the_task(self) -> Self:
+        margins = [s.name for s in self.data.sources if isinstance(s, PairSource) and s.margin_px]
+        if self.teacher is not None and (self.task != "segment" or self.loss.name == "cirl"):
+            raise ValueError(f"teacher: not for task={self.task}, loss={self.loss.name}; take it out")
+        if margins and (self.task != "segment" or self.loss.name == "cirl"):
+            raise ValueError(f"margin_px of {', '.join(margins)}: not for task={self.task}, loss={self.loss.name}; set 0")
+        return self
 
     def crops_at_once(self, processes: int) -> int:
         """Return how many crops a process takes at once.

@@ -8,13 +8,14 @@ from typing import Any, Final, cast
 
 import lightning
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from agent.contract.strict import Strict
 from agent.errors import InputError
 from train.data.crops import Batch
 from train.data.sources import Sides, SourceFacts
+from train.models.reparam import fused
 from train.models.variance import without_variance_head
 from train.objectives import Moment, build_network, build_objective
 from train.optimisers import configured
@@ -42,12 +43,13 @@ class CrackTask(lightning.LightningModule):
     Args:
         settings: of the run.
         sides: what it learns from and is judged by.
+        teacher: a network whose answers are learnt from too, see `train.settings.Teacher`; None for none.
 
     Raises:
         ConfigError: no such network or loss, or options that they do not have.
     """
 
-    def __init__(self, settings: Settings, sides: Sides) -> None:
+    def __init__(self, settings: Settings, sides: Sides, teacher: nn.Module | None = None) -> None:
         super().__init__()
         self.net = build_network(settings)
         self.objective = build_objective(settings, self.net)
@@ -60,6 +62,17 @@ class CrackTask(lightning.LightningModule):
         self._epoch_loss: list[Tensor] = []
         self.skipped: Counter[str] = Counter()  # message about a picture -> how often it was passed over
         self.validation: Validation | None = None
+        self.judged = False  # in this epoch
+        self._teacher = [] if teacher is None else [teacher.eval().requires_grad_(requires_grad=False)]  # not a module:
+        # it has no place in the checkpoint
+
+    def on_fit_start(self) -> None:
+        """Bring the teacher to the device, and everything into the order of memory that a GPU's convolutions take."""
+        for teacher in self._teacher:
+            teacher.to(self.device)
+        if self.device.type == "cuda":
+            for net in (self.net, *self._teacher):
+                net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
     def on_train_epoch_start(self) -> None:
         """Let the objective do what falls due."""
@@ -67,7 +80,14 @@ class CrackTask(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Return the loss of a batch."""
+<<<<<<< HEAD
         self._count(batch.skipped)
+=======
+        self.skipped.update(batch.skipped)
+        for teacher in self._teacher:
+            with torch.no_grad():
+                batch.teacher = teacher(batch.image)
+>>>>>>> eb16738 (Resident data: crops made on the device; folds, teachers, margins, a score that mixes sets)
         moment = Moment(epoch=self.current_epoch, step=self.global_step, rank=self.global_rank)
         loss: Tensor = self.objective(self.net, batch, moment)
         self._epoch_loss.append(loss.detach())
@@ -79,18 +99,33 @@ class CrackTask(lightning.LightningModule):
             self.averaged.update_parameters(self.net)
 
     def on_train_epoch_end(self) -> None:
-        """Judge the averaged weights, in the first process for all."""
+        """Judge the averaged weights where it falls due, in the first process for all."""
+        done = self.current_epoch + 1
+        self.judged = done % self._settings.judging.every == 0 or done == self._settings.optimiser.epochs
+        if self.judged:
+            self._judge()
+        score = 0.0 if self.validation is None else self.validation.score
+        self.log("score", score, sync_dist=True)
+        self.log("loss", torch.stack(self._epoch_loss).mean(), sync_dist=True)
+        self._epoch_loss.clear()
+
+    def _judge(self) -> None:
         strategy = self.trainer.strategy
         found: Validation | None = None
         if self.trainer.is_global_zero:
             self.averaged.eval()
             found = self.objective.validate(self.averaged, self._sides.validation, self.device)
             self.averaged.train()
+<<<<<<< HEAD
             self._count(found.skipped)
         self.validation = found = cast("Validation", strategy.broadcast(found))
         self.log("score", found.score, sync_dist=True)
         self.log("loss", torch.stack(self._epoch_loss).mean(), sync_dist=True)
         self._epoch_loss.clear()
+=======
+            self.skipped.update(found.skipped)
+        self.validation = cast("Validation", strategy.broadcast(found))
+>>>>>>> eb16738 (Resident data: crops made on the device; folds, teachers, margins, a score that mixes sets)
 
     def _count(self, skipped: Iterable[str]) -> None:
         """Count pictures that could not be read, or end the run at the first, as the settings say."""
@@ -107,9 +142,13 @@ class CrackTask(lightning.LightningModule):
         """Let the checkpoint say what it is."""
         checkpoint[CHECKPOINT_KEY] = self.passport().model_dump_json()
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember how the run stood."""
+        self.validation = Passport.model_validate_json(checkpoint[CHECKPOINT_KEY]).validation
+
     def passport(self) -> Passport:
         """Return what there is to know about these weights."""
-        net = without_variance_head(self.net)
+        net = fused(without_variance_head(self.net))
         return Passport(
             settings=self._settings,
             sources=self._sides.facts,

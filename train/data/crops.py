@@ -31,6 +31,8 @@ class Part:
     source: PictureSource
     indices: Sequence[int]
     weight: float
+    widen_px: int = 0  # see PairSource
+    margin_px: int = 0
 
 
 @dataclass
@@ -42,13 +44,18 @@ class Batch:
     masked: Tensor  # (N,) bool, whether the mask is known
     label: Tensor  # (N,) int64, 1 is crack
     skipped: list[str] = field(default_factory=list)  # what could not be read on the way, one message each
+    ignore: Tensor | None = None  # (N, 1, H, W) bool, not to be learnt from; None: nothing
+    teacher: Tensor | None = None  # (N, 1, H, W) logits of a teacher; None without one
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
         image, mask, masked, label = (
             tensor.to(device, non_blocking=True) for tensor in (self.image, self.mask, self.masked, self.label)
         )
-        return Batch(image, mask, masked, label, self.skipped)
+        ignore, teacher = (
+            None if tensor is None else tensor.to(device, non_blocking=True) for tensor in (self.ignore, self.teacher)
+        )
+        return Batch(image, mask, masked, label, self.skipped, ignore, teacher)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -15,7 +15,7 @@ from train.data.folders import ClassFolder, PairFolder
 from train.data.layouts import LAYOUTS
 from train.data.picture import PictureSource
 from train.data.rendered import RenderedPool
-from train.data.splits import split
+from train.data.splits import folded, split
 from train.settings import ClassSource, PairSource, RenderedSource, Settings
 
 
@@ -55,13 +55,14 @@ def open_sources(settings: Settings, on_rendered: Callable[[int], None] | None =
     for wanted in settings.data.sources:
         source = _open(wanted, settings, on_rendered)
         seed = settings.data.split_seed + zlib.crc32(wanted.name.encode())
-        learnt, held = split(source.groups, wanted.validation, seed)
+        learnt, held = _sides(wanted, source, settings, seed)
         if settings.task == "segment":  # after the split, so that a gate and a segmenter share it
             learnt, held = ([i for i in side if source.has_mask(i)] for side in (learnt, held))
         limit = wanted.validation_limit
         if limit is not None and len(held) > limit:  # evenly over the groups' order, not the first ones
             held = [held[i] for i in np.linspace(0, len(held) - 1, limit).round().astype(int)]
-        training.append(Part(source, learnt, wanted.weight))
+        convention = (wanted.widen_px, wanted.margin_px) if isinstance(wanted, PairSource) else (0, 0)
+        training.append(Part(source, learnt, wanted.weight, *convention))
         validation.append(Part(source, held, wanted.weight))
         facts.append(
             SourceFacts(
@@ -78,6 +79,15 @@ def open_sources(settings: Settings, on_rendered: Callable[[int], None] | None =
         if not any(part.indices for part in parts):
             raise ConfigError(f"data.sources: no pictures {side}; change validation=, the share held back")
     return Sides(tuple(training), tuple(validation), tuple(facts))
+
+
+def _sides(
+    wanted: RenderedSource | PairSource | ClassSource, source: PictureSource, settings: Settings, seed: int
+) -> tuple[list[int], list[int]]:
+    data = settings.data
+    if data.folds is None or data.fold is None or not source.real or not wanted.validation:
+        return split(source.groups, wanted.validation, seed)
+    return folded(source.groups, data.folds, data.fold, seed)
 
 
 def _open(

@@ -46,6 +46,23 @@ def group_names(stems: Sequence[str], grouping: Grouping) -> tuple[str, ...]:
     return tuple(groups[stem] for stem in stems)
 
 
+def folded(groups: Sequence[str], folds: int, fold: int, seed: int) -> tuple[list[int], list[int]]:
+    """Return the indices for training and for validation, which is part `fold` of `folds`.
+
+    Groups are dealt out, the largest first, equals in a seeded order, each to the part with the fewest pictures, so that
+    the parts are the same whichever of them is asked for, and together they are everything.
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        members[group].append(index)
+    names = sorted(members)
+    names = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+    parts: list[list[int]] = [[] for _ in range(folds)]
+    for name in sorted(names, key=lambda name: -len(members[name])):
+        min(parts, key=len).extend(members[name])
+    return sorted(i for at, part in enumerate(parts) if at != fold for i in part), sorted(parts[fold])
+
+
 def split(groups: Sequence[str], share: float, seed: int) -> tuple[list[int], list[int]]:
     """Return the indices for training and for validation.
 
