@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from agent.errors import InputError
+from train.models.calibrated import Calibrated
 from train.models.reparam import fused
 from train.models.variance import without_variance_head
 from train.objectives import build_network
@@ -19,7 +20,7 @@ _AVERAGED = "averaged.module."
 
 
 def load_checkpoint(path: Path, *, variance_head: bool = False) -> tuple[nn.Module, Passport]:
-    """Return a run's averaged network as it ships (branches fused, eval mode, CPU), and its passport.
+    """Return a run's averaged network as it ships (branches fused, calibrated, eval mode, CPU), and its passport.
 
     Args:
         path: of the file.
@@ -40,4 +41,23 @@ def load_checkpoint(path: Path, *, variance_head: bool = False) -> tuple[nn.Modu
         reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
         raise InputError(f"{path}: not a checkpoint of this version of `crack-train fit` ({reason})") from exc
     net.eval()
-    return (net if variance_head else fused(without_variance_head(net))), passport
+    if variance_head:
+        return net, passport
+    shipped = fused(without_variance_head(net))
+    if passport.calibration is not None:
+        shipped = Calibrated(shipped, **passport.calibration.model_dump()).eval()
+    return shipped, passport
+
+
+def save_slim(path: Path, checkpoint: Path, passport: Passport) -> None:
+    """Write a checkpoint of another passport that holds what `load_checkpoint` needs and no more.
+
+    Raises:
+        InputError: `checkpoint` cannot be read.
+    """
+    load_checkpoint(checkpoint)
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    weights = {name: value for name, value in content["state_dict"].items() if name.startswith(_AVERAGED)}
+    beside = path.with_name(path.name + ".part")
+    torch.save({"state_dict": weights, CHECKPOINT_KEY: passport.model_dump_json()}, beside)
+    beside.replace(path)

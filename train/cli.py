@@ -192,6 +192,46 @@ def plot_maps(
         typer.echo(plots.plot_maps(net, picture, plots.folder_of(run, out), title=settings.name))
 
 
+@app.command()
+def ship(
+    plan: Annotated[Path, typer.Argument(help="Plan, YAML; see configs/train/ship.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="section.key=value for every run", metavar="[KEY=VALUE]...")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="A bundle of the plan; else all of them.")] = None,
+    until: Annotated[str, typer.Option("--until", help="runs, figures or export: how far to go.")] = "export",
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0, help="Stop after so many; the same command goes on.")
+    ] = None,
+    parallel: Annotated[
+        int | None, typer.Option("--parallel", min=1, help="Runs side by side; else the plan's.")
+    ] = None,
+    dry: Annotated[bool, typer.Option("--dry-run", help="List the runs and their steps.")] = False,
+) -> None:
+    """Train, judge and export the bundles that ship; what is done already is kept."""
+    with _faults_told():
+        from train.ship import ship as shipping
+
+        if until not in {"runs", "figures", "export"}:
+            raise ConfigError(f"--until {until}: must be runs, figures or export")
+        if dry:
+            planned = shipping.steps_planned(plan, only or (), overrides or ())
+            for name, steps, crops in planned:
+                typer.echo(f"{name}  {steps} steps of {crops} crops")
+            typer.echo(f"{len(planned)} runs, {sum(n * c for _, n, c in planned):,} crops in all")
+            return
+        made = shipping.ship(
+            plan,
+            only=only or (),
+            overrides=overrides or (),
+            until=until,  # type: ignore[arg-type]  # checked above
+            minutes=minutes,
+            parallel=parallel,
+            told=lambda line: typer.echo(line, err=True),
+        )
+        typer.echo("\n".join(map(str, made)))
+
+
 @app.command("check-data")
 def check_data(
     folder: Annotated[Path, typer.Argument(help="With images/ and masks/, or with crack/ and clean/.")],

@@ -58,6 +58,8 @@ class RenderedSource(_Source):
     name: str = "rendered"
     count: PositiveInt = 1000
     size_px: int = Field(default=512, ge=64, le=2048)
+    pool_seed: int | None = Field(default=None, ge=0, description="Of the pool; null: the run's, one pool per seed.")
+    cache: Path | None = Field(default=None, description="Folder that keeps the pool between runs; null: none.")
     licence: str = "rendered by this software; no rights of others"
 
 
@@ -137,7 +139,9 @@ class Data(Strict):
         default="report",
         description="report: photos are looked through for ones that are all but equal on both sides of the split.",
     )
-    folds: int | None = Field(default=None, ge=2, le=50, description="Parts of equal size, whole groups each; see fold.")
+    folds: int | None = Field(
+        default=None, ge=2, le=50, description="Parts of equal size, whole groups each; see fold."
+    )
     fold: int | None = Field(
         default=None, ge=0, description="The part held back of every source of photos whose validation is not 0."
     )
@@ -278,7 +282,9 @@ class Settings(Strict):
         if self.teacher is not None and (self.task != "segment" or self.loss.name == "cirl"):
             raise ValueError(f"teacher: not for task={self.task}, loss={self.loss.name}; take it out")
         if margins and (self.task != "segment" or self.loss.name == "cirl"):
-            raise ValueError(f"margin_px of {', '.join(margins)}: not for task={self.task}, loss={self.loss.name}; set 0")
+            raise ValueError(
+                f"margin_px of {', '.join(margins)}: not for task={self.task}, loss={self.loss.name}; set 0"
+            )
         return self
 
     def crops_at_once(self, processes: int) -> int:

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from agent.contract.strict import Strict
 from agent.errors import InputError
+from train.calibration import Calibration
 from train.data.crops import Batch
 from train.data.sources import Sides, SourceFacts
 from train.models.reparam import fused
@@ -35,6 +36,7 @@ class Passport(Strict):
     parameters: int
     stride_px: int
     receptive_field_px: int | None
+    calibration: Calibration | None = None  # of a segmenter that is to ship
 
 
 class CrackTask(lightning.LightningModule):
@@ -80,14 +82,10 @@ class CrackTask(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Return the loss of a batch."""
-<<<<<<< HEAD
         self._count(batch.skipped)
-=======
-        self.skipped.update(batch.skipped)
         for teacher in self._teacher:
             with torch.no_grad():
                 batch.teacher = teacher(batch.image)
->>>>>>> eb16738 (Resident data: crops made on the device; folds, teachers, margins, a score that mixes sets)
         moment = Moment(epoch=self.current_epoch, step=self.global_step, rank=self.global_rank)
         loss: Tensor = self.objective(self.net, batch, moment)
         self._epoch_loss.append(loss.detach())
@@ -116,16 +114,8 @@ class CrackTask(lightning.LightningModule):
             self.averaged.eval()
             found = self.objective.validate(self.averaged, self._sides.validation, self.device)
             self.averaged.train()
-<<<<<<< HEAD
             self._count(found.skipped)
-        self.validation = found = cast("Validation", strategy.broadcast(found))
-        self.log("score", found.score, sync_dist=True)
-        self.log("loss", torch.stack(self._epoch_loss).mean(), sync_dist=True)
-        self._epoch_loss.clear()
-=======
-            self.skipped.update(found.skipped)
         self.validation = cast("Validation", strategy.broadcast(found))
->>>>>>> eb16738 (Resident data: crops made on the device; folds, teachers, margins, a score that mixes sets)
 
     def _count(self, skipped: Iterable[str]) -> None:
         """Count pictures that could not be read, or end the run at the first, as the settings say."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from agent.contract.arrays import Bool, Float64, UInt8
+from agent.contract.arrays import Bool, Float32, Float64, UInt8
 from agent.contract.strict import Strict
 from train.data.crops import Part, gate_label, gate_view, readable, to_tensor
 from train.metrics.pixels import LEVELS, STRICT, Counts, precision_recall_f1, quantised, tolerance
@@ -81,7 +81,10 @@ def validate_segmenter(
     mean = np.mean([curve[1:] for curve in curves.values()], axis=0)
     level = 1 + int(np.argmax(mean >= mean.max() * (1 - THRESHOLD_SLACK)))  # the first of these
     judged = next(iter(curves))
-    score, score_name = float(curves[judged][1:].max()), f"best F1 at {TOLERANCE_PX} px tolerance on the validation {judged}"
+    score, score_name = (
+        float(curves[judged][1:].max()),
+        f"best F1 at {TOLERANCE_PX} px tolerance on the validation {judged}",
+    )
     sought = [name for name in strict if counts[name][3, 0]]
     if sought:
         score = float(np.mean([_best_f1(pool[name]) for name in sought for pool in (strict, counts)]))
@@ -110,7 +113,7 @@ def validate_gate(net: nn.Module, parts: Sequence[Part], *, gate: GateLabel, dev
         found = []
         for picture in readable(part, skipped):
             view = gate_view(picture.image_rgb, gate)
-            crack = picture.cracked if picture.mask is None else _crack_pixels(picture.mask, gate)
+            crack = picture.cracked if picture.mask is None else crack_pixels(picture.mask, gate)
             label = gate_label(crack, gate)
             if label is None:
                 continue
@@ -140,11 +143,18 @@ def validate_gate(net: nn.Module, parts: Sequence[Part], *, gate: GateLabel, dev
 @torch.no_grad()
 def segment(net: nn.Module, image_rgb: UInt8, *, stride_px: int, device: torch.device) -> UInt8:
     """Return probability x 255, (H, W), of a picture of any size, in one piece."""
+    logits = torch.from_numpy(logit_map(net, image_rgb, stride_px=stride_px, device=device))
+    return quantised(logits.sigmoid().numpy())
+
+
+@torch.no_grad()
+def logit_map(net: nn.Module, image_rgb: UInt8, *, stride_px: int, device: torch.device) -> Float32:
+    """Return logits, (H, W), of a picture of any size, in one piece."""
     height, width = image_rgb.shape[:2]
     below, right = -height % stride_px, -width % stride_px
     padded = cv2.copyMakeBorder(image_rgb, 0, below, 0, right, cv2.BORDER_REFLECT_101)
     logits = net(to_tensor(np.asarray(padded, np.uint8)[None]).to(device))
-    return quantised(logits[0, 0, :height, :width].float().sigmoid().cpu().numpy())
+    return np.asarray(logits[0, 0, :height, :width].float().cpu().numpy(), np.float32)
 
 
 def _best_f1(counts: Counts) -> float:
@@ -171,7 +181,7 @@ def _figures(name: str, counts: Counts, level: int) -> list[Figure]:
     ]
 
 
-def _crack_pixels(mask: Bool, gate: GateLabel) -> int:
+def crack_pixels(mask: Bool, gate: GateLabel) -> int:
     """Return the mask's crack pixels as counted in the reduced view, where a line of n px is n / downscale long."""
     return round(int(mask.sum()) / gate.downscale**2)
 

@@ -115,10 +115,15 @@ def test_a_taught_run_learns_and_keeps_its_teacher_out_of_the_checkpoint(
     fit(with_data(settings, resident=True))
     state = torch.load(tmp_path / "run" / LAST, weights_only=True)["state_dict"]
     assert {name.split(".")[0] for name in state} <= {"net", "averaged", "objective"}
-    gate = tiny_settings(photos, tmp_path / "gate", task="gate", optimiser={"epochs": 1, "steps_per_epoch": 1, "batch": 2})
+    gate = tiny_settings(
+        photos, tmp_path / "gate", task="gate", optimiser={"epochs": 1, "steps_per_epoch": 1, "batch": 2}
+    )
     fit(gate)
     wrong = settings.model_copy(
-        update={"out": tmp_path / "wrong", "teacher": settings.teacher.model_copy(update={"checkpoint": gate.folder / BEST})}  # type: ignore[union-attr]
+        update={
+            "out": tmp_path / "wrong",
+            "teacher": settings.teacher.model_copy(update={"checkpoint": gate.folder / BEST}),
+        }  # type: ignore[union-attr]
     )
     with pytest.raises(ConfigError, match="is a gate's"):
         fit(wrong)
@@ -131,7 +136,10 @@ def test_a_mix_of_sets_counts_each_set_alike(photos: Path, tmp_path: Path) -> No
         {"kind": "pairs", "name": name, "folder": name, "weight": 1, "validation": 0.99, "licence": "none"}
         for name in ("many", "few")
     ]
-    settings = with_data(tiny_settings(tmp_path / "data", tmp_path), sources=[*sources, {"kind": "rendered", "count": 2, "size_px": 64, "weight": 1, "validation": 0.5}])
+    settings = with_data(
+        tiny_settings(tmp_path / "data", tmp_path),
+        sources=[*sources, {"kind": "rendered", "count": 2, "size_px": 64, "weight": 1, "validation": 0.5}],
+    )
     sides = open_sources(settings)
 
     class Dark(torch.nn.Module):
@@ -148,7 +156,14 @@ def test_a_mix_of_sets_counts_each_set_alike(photos: Path, tmp_path: Path) -> No
 
 
 def test_judging_now_and_then_ends_a_run_that_stands_still(photos: Path, tmp_path: Path) -> None:
-    optimiser = {"batch": 2, "epochs": 40, "steps_per_epoch": 1, "learning_rate": 1e-9, "schedule": "constant", "ema": 0.0}
+    optimiser = {
+        "batch": 2,
+        "epochs": 40,
+        "steps_per_epoch": 1,
+        "learning_rate": 1e-9,
+        "schedule": "constant",
+        "ema": 0.0,
+    }
     judging = {"every": 2, "stop_after": 2}
     done = fit(tiny_settings(photos, tmp_path / "run", optimiser=optimiser, judging=judging))
     assert done.epochs <= 10

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import zipfile
 from collections.abc import Callable
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 
+from agent.contract.arrays import Bool, UInt8
 from agent.simulate.patches import render_patch
 from train.data.picture import Picture
 
+CHUNK: Final = 50  # patches of a kept file
 _STREAM = 0x5EED  # keeps the pool's random numbers apart from those of the crops
 
 
@@ -21,22 +27,31 @@ class RenderedPool:
         count: patches.
         size_px: their edge, px.
         seed: patch i follows from this seed and i alone, so a longer pool begins like a shorter one.
+        cache: folder that keeps rendered patches, in files that processes may write side by side; None for none.
         on_progress: called with the patches done so far, after each.
     """
 
     real = False
 
     def __init__(
-        self, name: str, *, count: int, size_px: int, seed: int, on_progress: Callable[[int], None] | None = None
+        self,
+        name: str,
+        *,
+        count: int,
+        size_px: int,
+        seed: int,
+        cache: Path | None = None,
+        on_progress: Callable[[int], None] | None = None,
     ) -> None:
         self.name = name
         self._images = np.empty((count, size_px, size_px, 3), np.uint8)
         self._masks = np.empty((count, size_px, size_px), np.bool_)
-        for index in range(count):
-            patch = render_patch(np.random.default_rng([_STREAM, seed, index]), size_px)
-            self._images[index], self._masks[index] = patch.image_rgb, patch.mask
+        for start in range(0, count, CHUNK):
+            end = min(start + CHUNK, count)
+            images, masks = rendered_chunk(start, size_px=size_px, seed=seed, cache=cache, count=end - start)
+            self._images[start:end], self._masks[start:end] = images, masks
             if on_progress is not None:
-                on_progress(index + 1)
+                on_progress(end)
         self.groups = tuple(str(index) for index in range(count))
 
     def __len__(self) -> int:
@@ -60,3 +75,31 @@ class RenderedPool:
         digest = hashlib.sha256(self._images.tobytes())
         digest.update(self._masks.tobytes())
         return digest.hexdigest()
+
+
+def rendered_chunk(
+    start: int, *, size_px: int, seed: int, cache: Path | None, count: int = CHUNK
+) -> tuple[UInt8, Bool]:
+    """Return `count` patches from number `start` on, (count, size, size, 3) and (count, size, size), kept or rendered.
+
+    What is kept is always a whole chunk, so that pools of any length share it.
+    """
+    path = None if cache is None else cache / f"rendered-{seed}-{size_px}-{start}.npz"
+    if path is not None and path.exists():
+        try:
+            with np.load(path) as kept:
+                return kept["images"][:count], kept["masks"][:count]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            path.unlink(missing_ok=True)  # cut short by a full disk, for instance: rendered again
+    wanted = count if path is None else CHUNK
+    images = np.empty((wanted, size_px, size_px, 3), np.uint8)
+    masks = np.empty((wanted, size_px, size_px), np.bool_)
+    for index in range(wanted):
+        patch = render_patch(np.random.default_rng([_STREAM, seed, start + index]), size_px)
+        images[index], masks[index] = patch.image_rgb, patch.mask
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"{path.stem}.{os.getpid()}.part.npz")
+        np.savez(beside, images=images, masks=masks)
+        beside.replace(path)
+    return images[:count], masks[:count]

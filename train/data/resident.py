@@ -82,7 +82,9 @@ class ResidentPictures:
             read = len(sizes) - before
             shares += [part.weight / read] * read
         if not sizes:
-            raise InputError(f"no picture to learn from could be read; the last fault: {(self.skipped or ['none'])[-1]}")
+            raise InputError(
+                f"no picture to learn from could be read; the last fault: {(self.skipped or ['none'])[-1]}"
+            )
         self._pixels = [torch.from_numpy(np.concatenate(level)).to(device) for level in pixels]
         self._sizes = np.array(sizes)
         self._cracks, self._masked, self._cracked = cracks, np.array(masked), np.array(cracked)
@@ -283,5 +285,3 @@ def _reflected(index: Tensor, length: Tensor) -> Tensor:
     period = (2 * (length - 1)).clamp_min(1)
     folded = index.remainder(period)
     return torch.minimum(folded, period - folded)
-
-

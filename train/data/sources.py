@@ -53,7 +53,7 @@ def open_sources(settings: Settings, on_rendered: Callable[[int], None] | None =
     """
     training, validation, facts = [], [], []
     for wanted in settings.data.sources:
-        source = _open(wanted, settings, on_rendered)
+        source = open_source(wanted, settings, on_rendered)
         seed = settings.data.split_seed + zlib.crc32(wanted.name.encode())
         learnt, held = _sides(wanted, source, settings, seed)
         if settings.task == "segment":  # after the split, so that a gate and a segmenter share it
@@ -90,12 +90,24 @@ def _sides(
     return folded(source.groups, data.folds, data.fold, seed)
 
 
-def _open(
-    wanted: RenderedSource | PairSource | ClassSource, settings: Settings, on_rendered: Callable[[int], None] | None
+def open_source(
+    wanted: RenderedSource | PairSource | ClassSource,
+    settings: Settings,
+    on_rendered: Callable[[int], None] | None = None,
 ) -> PictureSource:
+    """Open all of a source.
+
+    Raises:
+        InputError: a folder is missing or incomplete.
+    """
     if isinstance(wanted, RenderedSource):
         return RenderedPool(
-            wanted.name, count=wanted.count, size_px=wanted.size_px, seed=settings.seed, on_progress=on_rendered
+            wanted.name,
+            count=wanted.count,
+            size_px=wanted.size_px,
+            seed=settings.seed if wanted.pool_seed is None else wanted.pool_seed,
+            cache=wanted.cache,
+            on_progress=on_rendered,
         )
     folder = settings.data.root / wanted.folder
     if isinstance(wanted, PairSource):

@@ -31,8 +31,8 @@ def widened(image_rgb: UInt8, mask: Bool, widen_px: int) -> Bool:
     if not widen_px or not mask.any():
         return mask
     grey: Float32 = cv2.GaussianBlur(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY), (0, 0), 0.7).astype(np.float32)
-    near = _within(mask, widen_px)
-    surface = _mean_of(grey, ~_within(mask, widen_px + 1), widen_px + _SURROUND_PX)
+    near = within(mask, widen_px)
+    surface = _mean_of(grey, ~within(mask, widen_px + 1), widen_px + _SURROUND_PX)
     crack = _mean_of(grey, mask, widen_px)
     belongs = near & (grey < (surface + crack) / 2) & (surface - crack > _CONTRAST)
     _, labels = cv2.connectedComponents((belongs | mask).view(np.uint8), connectivity=8)
@@ -41,10 +41,11 @@ def widened(image_rgb: UInt8, mask: Bool, widen_px: int) -> Bool:
 
 def margin(mask: Bool, margin_px: int) -> Bool:
     """Return the background at most `margin_px` from a crack, (H, W)."""
-    return np.asarray(_within(mask, margin_px) & ~mask, np.bool_) if margin_px else np.zeros_like(mask)
+    return np.asarray(within(mask, margin_px) & ~mask, np.bool_) if margin_px else np.zeros_like(mask)
 
 
-def _within(mask: Bool, radius_px: int) -> Bool:
+def within(mask: Bool, radius_px: int) -> Bool:
+    """Return the pixels at most so far from the mask, (H, W)."""
     return np.asarray(cv2.dilate(mask.view(np.uint8), disk(radius_px)) > 0, np.bool_)
 
 

@@ -88,7 +88,9 @@ class RepUNet(nn.Module):
                 "one less each"
             )
         if stem_kernel % 2 == 0 or (strip_px and strip_px % 2 == 0) or up not in {"bilinear", "nearest"}:
-            raise ValueError(f"stem_kernel={stem_kernel}, strip_px={strip_px} must be odd, up={up!r} bilinear or nearest")
+            raise ValueError(
+                f"stem_kernel={stem_kernel}, strip_px={strip_px} must be odd, up={up!r} bilinear or nearest"
+            )
         conv = partial(RepConv, strips=acnet, plain=not branches)
         self.up, self.finest = up, finest
         self.stride_px = 2**levels

@@ -69,7 +69,9 @@ def one(image: UInt8, mask: Bool | None, *, cracked: bool = True, **convention: 
     return pictures(Picture(image_rgb=image, mask=mask, cracked=cracked), **convention)
 
 
-def batches(kept: ResidentPictures, augment: Augment, *, task: Task = "segment", size: int = 64, **more: int) -> ResidentBatches:
+def batches(
+    kept: ResidentPictures, augment: Augment, *, task: Task = "segment", size: int = 64, **more: int
+) -> ResidentBatches:
     values = {"seed": 5, "epoch": 0, "batches": 3, "crops": 8, **more}
     gate = GateLabel(tile_px=64, downscale=2, min_crack_px=10)
     return ResidentBatches(kept, task=task, crop_px=size, augment=augment, gate=gate, **values)  # type: ignore[arg-type]
@@ -213,7 +215,9 @@ def test_what_a_camera_does_keeps_everything_where_it_is() -> None:
 
 def test_a_resident_run_resumes_exactly(photos: Path, tmp_path: Path) -> None:
     def settings(out: Path) -> object:
-        base = tiny_settings(photos, out, optimiser={"batch": 2, "epochs": 3, "steps_per_epoch": 20, "learning_rate": 0.01})
+        base = tiny_settings(
+            photos, out, optimiser={"batch": 2, "epochs": 3, "steps_per_epoch": 20, "learning_rate": 0.01}
+        )
         return base.model_copy(update={"data": base.data.model_copy(update={"resident": True})})
 
     fit(settings(tmp_path / "whole"))  # type: ignore[arg-type]

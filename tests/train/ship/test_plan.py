@@ -1,0 +1,86 @@
+"""A plan says which runs there are: folds, sets left out, teachers before pupils."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.errors import ConfigError
+from tests.support.commands import ROOT
+from train.data.splits import folded
+from train.fit import LAST
+from train.ship.plan import Run, read_plan, runs_of
+
+PLANS = sorted((ROOT / "configs" / "train" / "ship").glob("*plan.yaml"))
+
+
+@pytest.fixture(scope="module")
+def research() -> dict[str, Run]:
+    path = ROOT / "configs" / "train" / "ship" / "plan.yaml"
+    return {run.name: run for run in runs_of(read_plan(path), path, "research", ["optimiser.epochs=3"])}
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.name)
+def test_every_plan_expands_and_its_header_is_its_command(path: Path) -> None:
+    plan = read_plan(path)
+    assert f"crack-train ship configs/train/ship/{path.name}" in path.read_text()
+    for name, bundle in plan.bundles.items():
+        names = [run.name for run in runs_of(plan, path, name)]
+        assert len(names) == len(set(names))
+        assert bundle.export is not None
+        assert (path.parent / bundle.export).exists()
+
+
+def test_what_is_free_for_commercial_use_learns_from_nothing_else() -> None:
+    path = ROOT / "configs" / "train" / "ship" / "plan.yaml"
+    for run in runs_of(read_plan(path), path, "default"):
+        assert {source.name for source in run.settings.data.sources} <= {"rendered", "uav315", "metu3k"}, run.name
+
+
+def test_teachers_come_first_and_never_saw_what_their_pupils_are_judged_on(research: dict[str, Run]) -> None:
+    order = list(research)
+    for what in ("fold-0", "fold-4", "without-cfd", "final"):
+        pupil, teacher = research[f"research/segmenter/{what}"], research[f"research/teacher/{what}"]
+        assert pupil.needs == (teacher.name,)
+        assert order.index(teacher.name) < order.index(pupil.name)
+        assert pupil.settings.teacher is not None
+        assert pupil.settings.teacher.checkpoint == teacher.settings.folder / LAST
+        assert (pupil.settings.data.folds, pupil.settings.data.fold) == (
+            teacher.settings.data.folds,
+            teacher.settings.data.fold,
+        )
+        assert [s.name for s in pupil.settings.data.sources] == [s.name for s in teacher.settings.data.sources]
+
+
+def test_a_left_out_set_is_asked_about_and_not_learnt_from(research: dict[str, Run]) -> None:
+    run = research["research/segmenter/without-uav75"]
+    assert "uav75" not in {source.name for source in run.settings.data.sources}
+    assert [source.name for source in run.asked] == ["uav75"]
+    rendered = research["research/rendered-only/rendered"]
+    assert {source.kind for source in rendered.settings.data.sources} == {"rendered"}
+    assert {source.name for source in rendered.asked} == {"cfd", "deepcrack256", "uav315", "uav75"}
+
+
+def test_what_ships_learns_from_nearly_everything_and_overrides_reach_every_run(research: dict[str, Run]) -> None:
+    final = research["research/segmenter/final"].settings
+    assert final.data.folds is None
+    assert {source.validation for source in final.data.sources if source.kind != "rendered"} == {0.04}
+    assert {run.settings.optimiser.epochs for run in research.values()} == {3}
+    assert len({run.settings.folder for run in research.values()}) == len(research)
+
+
+def test_an_unknown_set_is_named(tmp_path: Path) -> None:
+    path = ROOT / "configs" / "train" / "ship" / "plan.yaml"
+    text = path.read_text().replace("left_out: [cfd, uav75]\n    false", "left_out: [nowhere]\n    false")
+    copied = tmp_path / "plan.yaml"
+    copied.write_text(text.replace("research_", f"{path.parent}/research_"))
+    with pytest.raises(ConfigError, match="left_out: nowhere is none of cfd"):
+        runs_of(read_plan(copied), copied, "research")
+    copied.write_text("bundles: {a: {segmenter: x.yaml}}\nparalel: 2\n")
+    with pytest.raises(ConfigError, match=r"2 to fix.*gate"):
+        read_plan(copied)
+
+
+def test_five_folds_hold_every_picture_once() -> None:
+    assert sorted(i for fold in range(5) for i in folded(list("aabbccddee"), 5, fold, 0)[1]) == list(range(10))

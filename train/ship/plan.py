@@ -1,0 +1,188 @@
+"""A plan: which networks are trained for a bundle, on which folds, and by what they are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field, PositiveInt, ValidationError
+
+from agent import strict_yaml
+from agent.contract.strict import Strict
+from agent.errors import ConfigError
+from train.fit import LAST
+from train.settings import PairSource, RenderedSource, Settings, Share, Source, load
+
+Net = Literal["segmenter", "gate"]
+FINAL: Final = "final"
+
+
+class Variant(Strict):
+    """A rival of the network that ships: another design, loss or seed, on the same folds."""
+
+    net: Net = "segmenter"
+    set: tuple[str, ...] = Field(default=(), description="section.key=value, on top of the network's file.")
+    seeds: PositiveInt = 1
+    folds: tuple[int, ...] = Field(default=(0,), description="Folds it is trained for.")
+    left_out: tuple[str, ...] = Field(default=(), description="Sets that it is trained without, each in a run.")
+    rendered_only: bool = Field(default=False, description="Also trained on rendered pictures alone.")
+    final: bool = Field(default=False, description="Also trained on everything, and judged on the unseen sets.")
+
+
+class BundlePlan(Strict):
+    """What becomes one bundle."""
+
+    segmenter: Path = Field(description="Settings of a run, relative to the plan.")
+    gate: Path = Field(description="Settings of a run, relative to the plan.")
+    teacher: tuple[str, ...] | None = Field(
+        default=None, description="What a larger segmenter, trained first on the same folds, has otherwise; null: none."
+    )
+    teacher_weight: float = Field(default=1.0, gt=0)
+    folds: int = Field(default=5, ge=2, le=50)
+    left_out: tuple[str, ...] = Field(default=(), description="Sets that the segmenter is also trained without.")
+    unseen: tuple[Source, ...] = Field(
+        default=(), description="Sets that what ships is judged on, and never trained on."
+    )
+    final_validation: Share = Field(
+        default=0.04, description="Of each set of photos, not learnt from even by what ships."
+    )
+    variants: dict[str, Variant] = Field(default_factory=dict)
+    false_cracks: float = Field(
+        default=0.05, ge=0, description="Per clean picture after the gate: the threshold's aim."
+    )
+    distractors: dict[str, str] = Field(
+        default_factory=dict, description="Set -> folder in it with masks of what looks like a crack and is none."
+    )
+    export: Path | None = Field(default=None, description="Settings of `crack-export bundle`, relative to the plan.")
+
+
+class Plan(Strict):
+    """`crack-train ship PLAN`."""
+
+    out: Path = Field(default=Path("runs/ship"), description="Relative to the folder the command runs in.")
+    parallel: PositiveInt = Field(default=1, description="Runs side by side.")
+    set: tuple[str, ...] = Field(default=(), description="section.key=value for every run.")
+    resamples: int = Field(default=1000, ge=0, description="Of images, for the intervals.")
+    bundles: dict[str, BundlePlan]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One training run of a plan."""
+
+    name: str  # of the job, and its folder below the plan's
+    bundle: str
+    net: Net
+    role: str  # main, teacher, or the variant's name
+    settings: Settings
+    fold: int | None = None
+    asked: tuple[Source, ...] = ()  # sets that it never saw and is asked about, in the place of its fold
+    needs: tuple[str, ...] = ()
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan's file.
+
+    Raises:
+        ConfigError: unreadable, or values that do not fit, all named.
+    """
+    file = strict_yaml.read(path)
+    faults = [f"line {place.line}: {fault}" for place, fault in file.faults]
+    try:
+        plan = Plan.model_validate(file.values)
+    except ValidationError as exc:
+        faults += [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in exc.errors()]
+        raise ConfigError(f"{path}: {len(faults)} to fix: {'; '.join(faults)}") from exc
+    if faults:
+        raise ConfigError(f"{path}: {len(faults)} to fix: {'; '.join(faults)}")
+    return plan
+
+
+def runs_of(plan: Plan, path: Path, bundle: str, overrides: Sequence[str] = ()) -> list[Run]:
+    """Return every training run of a bundle, in an order in which teachers come before their pupils.
+
+    Args:
+        plan: as read.
+        path: of its file.
+        bundle: one of its names.
+        overrides: `section.key=value` for every run, on top of the plan's.
+
+    Raises:
+        ConfigError: a settings file does not fit, or a left-out set is none of its sources.
+    """
+    chosen = plan.bundles[bundle]
+    common = (*plan.set, *overrides)
+    return list(_runs(plan, chosen, path.parent, bundle, common))
+
+
+def _runs(plan: Plan, chosen: BundlePlan, beside: Path, bundle: str, common: Sequence[str]) -> Iterator[Run]:
+    photos = {
+        s.name: s for s in load(beside / chosen.segmenter, common).data.sources if not isinstance(s, RenderedSource)
+    }
+
+    def run(net: Net, role: str, what: str, changes: Sequence[str], **more: Any) -> Run:  # noqa: ANN401
+        name = f"{bundle}/{role if role != 'main' else net}/{what}"
+        settings = load(beside / (chosen.segmenter if net == "segmenter" else chosen.gate), [*changes, *common])
+        seed = more.pop("seed", 0)
+        update: dict[str, Any] = {
+            "name": name.replace("/", "-").lower(),
+            "out": plan.out / name,
+            "seed": settings.seed + seed,
+            "data": _data(settings, plan, chosen, more.get("fold"), more.pop("without", ())),
+        }
+        teacher = more.pop("teacher", None)
+        if teacher is not None:
+            update["teacher"] = {"checkpoint": plan.out / teacher / LAST, "weight": chosen.teacher_weight}
+            more["needs"] = (teacher,)
+        made = Settings.model_validate({**settings.model_dump(), **update})
+        return Run(name=name, bundle=bundle, net=net, role=role, settings=made, **more)
+
+    places: list[tuple[str, dict[str, Any]]] = [(f"fold-{at}", {"fold": at}) for at in range(chosen.folds)]
+    places += [(f"without-{name}", _without(name, photos)) for name in chosen.left_out]
+    places.append((FINAL, {"asked": chosen.unseen}))
+    for what, more in places if chosen.teacher is not None else []:
+        yield run("segmenter", "teacher", what, chosen.teacher or (), **more)
+    for what, more in places:
+        teacher = None if chosen.teacher is None else f"{bundle}/teacher/{what}"
+        yield run("segmenter", "main", what, (), teacher=teacher, **more)
+    for what, more in places:
+        if "without" not in more:
+            yield run("gate", "main", what, (), **{**more, "asked": ()})
+    for role, variant in chosen.variants.items():
+        for seed in range(variant.seeds):
+            for fold in variant.folds:
+                yield run(variant.net, role, f"seed-{seed}-fold-{fold}", variant.set, fold=fold, seed=seed)
+        for name in variant.left_out:
+            yield run(variant.net, role, f"without-{name}", variant.set, **_without(name, photos))
+        if variant.rendered_only:
+            masked = tuple(source for source in photos.values() if isinstance(source, PairSource))
+            yield run(variant.net, role, "rendered", variant.set, without=tuple(photos), asked=masked)
+        if variant.final:
+            yield run(variant.net, role, FINAL, variant.set, asked=chosen.unseen)
+
+
+def _without(name: str, photos: dict[str, Source]) -> dict[str, Any]:
+    if name not in photos:
+        raise ConfigError(f"left_out: {name} is none of {', '.join(photos)}")
+    return {"without": (name,), "asked": (photos[name],)}
+
+
+def _data(
+    settings: Settings, plan: Plan, chosen: BundlePlan, fold: int | None, without: Sequence[str]
+) -> dict[str, Any]:
+    """Return the run's data section: its fold, or without some sets; of what ships, nearly everything learnt from."""
+    data = settings.data
+    sources = []
+    for source in data.sources:
+        if source.name in without:
+            continue
+        raw = source.model_dump()
+        if isinstance(source, RenderedSource):
+            raw |= {"cache": source.cache or plan.out / "rendered", "pool_seed": source.pool_seed or 0}
+        elif fold is None and source.validation:
+            raw["validation"] = chosen.final_validation
+        sources.append(raw)
+    folds = {"folds": None, "fold": None} if fold is None else {"folds": chosen.folds, "fold": fold}
+    return {**data.model_dump(), "sources": sources, **folds}
