@@ -139,9 +139,7 @@ class Data(Strict):
         default="report",
         description="report: photos are looked through for ones that are all but equal on both sides of the split.",
     )
-    folds: int | None = Field(
-        default=None, ge=2, le=50, description="Parts of equal size, whole groups each; see fold."
-    )
+    folds: int | None = Field(default=None, ge=2, le=50, description="Parts of equal size, whole groups; see fold.")
     fold: int | None = Field(
         default=None, ge=0, description="The part held back of every source of photos whose validation is not 0."
     )

@@ -51,8 +51,8 @@ def validate_segmenter(
 
     The threshold is the lowest at which F1 (tolerance 2 px, pooled) is within 1 % of its maximum, averaged over the
     photos as one pool, those without any crack included, and the rendered patches as another: the curve is flat at its
-    top, its maximum is chance, and a missed crack costs more than a false one. The score is the best F1 of the photos as
-    one pool or, with `mix="sets"`, the mean over their sets of the mean of best strict F1 and best F1 (2 px).
+    top, its maximum is chance, and a missed crack costs more than a false one. The score is the best F1 of the photos
+    as one pool or, with `mix="sets"`, the mean over their sets of the mean of best strict F1 and best F1 (2 px).
     """
     matching = tolerance(TOLERANCE_PX)
     skipped: list[str] = []

@@ -20,7 +20,7 @@ from train.data.splits import folded
 from train.fit import BEST, LAST, LOG_NAME, fit
 from train.models.reparam import RepConv
 from train.objectives import Moment, build_network, build_objective
-from train.settings import Settings
+from train.settings import Settings, Teacher
 from train.validation import validate_segmenter
 
 REP: dict[str, Any] = {"name": "rep_unet", "options": {"widths": [4, 4, 4], "depths": [0, 0], "merges": [1, 1]}}
@@ -122,14 +122,14 @@ def test_a_taught_run_learns_and_keeps_its_teacher_out_of_the_checkpoint(
     wrong = settings.model_copy(
         update={
             "out": tmp_path / "wrong",
-            "teacher": settings.teacher.model_copy(update={"checkpoint": gate.folder / BEST}),
-        }  # type: ignore[union-attr]
+            "teacher": Teacher(checkpoint=gate.folder / BEST),
+        }
     )
     with pytest.raises(ConfigError, match="is a gate's"):
         fit(wrong)
 
 
-def test_a_mix_of_sets_counts_each_set_alike(photos: Path, tmp_path: Path) -> None:
+def test_a_mix_of_sets_counts_each_set_alike(tmp_path: Path) -> None:
     write_pairs(tmp_path / "data" / "many", 8)
     write_pairs(tmp_path / "data" / "few", 3)
     sources = [

@@ -1,8 +1,8 @@
 """All pictures in a device's memory, and crops of them made there, a batch at a time.
 
 The sets are small: a few thousand pictures are a few gigabytes with their smaller copies. A GPU that waited for
-processes to decode and to warp pictures one by one would mostly wait. Here a batch is a gather with four neighbours, and
-what a camera does to a picture is a few products over the batch.
+processes to decode and to warp pictures one by one would mostly wait. Here a batch is a gather with four neighbours,
+and what a camera does to a picture is a few products over the batch.
 
 Batch i of epoch e is a pure function of the run's seed, e and i, on one kind of device: numpy draws where crops lie and
 how they look, torch the noise alone. Differences to `train.data.augment`: turns by any angle, and a picture that is
@@ -75,7 +75,7 @@ class ResidentPictures:
                     continue
                 for level, content in enumerate(_pyramid(rows)):
                     pixels[level].append(content.reshape(-1, _CHANNELS))
-                sizes.append(rows.shape[:2])  # type: ignore[arg-type]
+                sizes.append((rows.shape[0], rows.shape[1]))
                 cracks.append(crack)
                 masked.append(known)
                 cracked.append(label)
@@ -105,7 +105,7 @@ class ResidentPictures:
     def draw(self, rng: np.random.Generator, count: int, size_px: int, augment: Augment) -> Draws:
         """Return where the crops of a batch lie."""
         picture = rng.choice(len(self), size=count, p=self._shares)
-        scale = np.exp(rng.uniform(*np.log(augment.scale), size=count))
+        scale = np.exp(rng.uniform(math.log(augment.scale[0]), math.log(augment.scale[1]), size=count))
         angle = rng.uniform(-1, 1, count) * math.radians(augment.turn_deg)
         if augment.rotate:
             angle += rng.integers(4, size=count) * (math.pi / 2)

@@ -49,8 +49,8 @@ def group_names(stems: Sequence[str], grouping: Grouping) -> tuple[str, ...]:
 def folded(groups: Sequence[str], folds: int, fold: int, seed: int) -> tuple[list[int], list[int]]:
     """Return the indices for training and for validation, which is part `fold` of `folds`.
 
-    Groups are dealt out, the largest first, equals in a seeded order, each to the part with the fewest pictures, so that
-    the parts are the same whichever of them is asked for, and together they are everything.
+    Groups are dealt out, the largest first, equals in a seeded order, each to the part with the fewest pictures, so
+    that the parts are the same whichever of them is asked for, and together they are everything.
     """
     members: dict[str, list[int]] = defaultdict(list)
     for index, group in enumerate(groups):

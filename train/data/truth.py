@@ -1,8 +1,7 @@
-"""Truths of different makers made comparable: a centre line grown to the crack that it stands for, and a margin that
-nobody learns from.
+"""Truths of different makers made comparable: centre lines grown to their cracks, margins that nobody learns from.
 
-Sets are labelled by a line of one pixel or by the full width, and where a crack ends two people draw apart by a pixel or
-two. A network that learns from both as they are learns the maker instead of the crack.
+Sets are labelled by a line of one pixel or by the full width, and where a crack ends two people draw apart by a pixel
+or two. A network that learns from both as they are learns the maker instead of the crack.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Encoder and decoder after Ronneberger et al. (arXiv:1505.04597), convolutions after `train.models.reparam`. Departures,
 each for the cost on a CPU core or in INT8: the stem has stride 2; convolutions of stride 2 take the place of pooling;
 skips are added, not concatenated, so that the layer behind them is half as wide; context comes from dilated
-convolutions at the lowest level (Yu and Koltun, ICLR 2016, arXiv:1511.07122) and, if asked for, from long strips (Hou et
-al., "Strip pooling", CVPR 2020, arXiv:2003.13328, as dense 1 x n and n x 1 convolutions); a detail branch of a few
+convolutions at the lowest level (Yu and Koltun, ICLR 2016, arXiv:1511.07122) and, if asked for, from long strips (Hou
+et al., "Strip pooling", CVPR 2020, arXiv:2003.13328, as dense 1 x n and n x 1 convolutions); a detail branch of a few
 convolutions stays at the stem's resolution. The last step to full resolution is sub-pixel, as in `train.models.unet`.
 """
 

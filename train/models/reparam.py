@@ -2,8 +2,8 @@
 
 After Ding et al., "RepVGG", CVPR 2021, arXiv:2101.03697 (3 x 3, 1 x 1 and identity, each with its own batch
 normalisation), and Ding et al., "ACNet", ICCV 2019, arXiv:1908.03930 (1 x 3 and 3 x 1 beside it: strips, for thin
-curves). Sum and normalisation are linear, so that the branches add up to one kernel and one bias: `fused`. What ships is
-a plain convolution, which is also what INT8 serves best.
+curves). Sum and normalisation are linear, so that the branches add up to one kernel and one bias: `fused`. What ships
+is a plain convolution, which is also what INT8 serves best.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The plain U-Net at half resolution that every design here is laid beside: 514,801 parameters, 6.7 GFLOP at 512 px.
 
 After Ronneberger et al., "U-Net", MICCAI 2015, arXiv:1505.04597. Departures: a stem of 4 x 4, stride 2; batch
-normalisation; padded convolutions; bilinear resizing upwards; a transposed convolution as its head. It is kept as it is:
-ratios of today can be laid beside those of last year.
+normalisation; padded convolutions; bilinear resizing upwards; a transposed convolution as its head. It is kept as it
+is: ratios of today can be laid beside those of last year.
 """
 
 from __future__ import annotations

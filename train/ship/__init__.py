@@ -1,1 +1,1 @@
-"""The bundles that ship, from a plan: every run, every figure, by one command that can be stopped and taken up again."""
+"""The bundles that ship, from a plan: every run and figure, by one command that can be stopped and taken up again."""

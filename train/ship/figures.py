@@ -1,8 +1,8 @@
 """From held-back answers to what a bundle's card says: calibration, one threshold for all sets, figures with intervals.
 
-Every figure of a fold comes from a network that was not trained on the picture, and of the last weights, so that nothing
-was chosen by it; calibration (at most six numbers) and the thresholds (one each) are fitted on all folds together, and
-what ships, trained on nearly everything, takes them over.
+Every figure of a fold comes from a network that was not trained on the picture, and of the last weights, so that
+nothing was chosen by it; calibration (at most six numbers) and the thresholds (one each) are fitted on all folds together,
+and what ships, trained on nearly everything, takes them over.
 """
 
 from __future__ import annotations
@@ -224,11 +224,11 @@ def _place(logits: NDArray[np.int8]) -> NDArray[np.int16]:
 
 def _counts(maps: Mapping[int, NDArray[np.int8]], mask: Callable[[int], Bool], table: UInt8) -> list[Counts]:
     """Return the pooled counts of each matching."""
-    pooled = [np.zeros((4, LEVELS), np.int64) for _ in _MATCHINGS]
+    pooled: list[Counts] = [np.zeros((4, LEVELS), np.int64) for _ in _MATCHINGS]
     for index, logits in maps.items():
-        for pool, matching in zip(pooled, _MATCHINGS, strict=True):
-            pool += matching.count(table[_place(logits)], mask(index))
-    return [np.asarray(pool) for pool in pooled]
+        for at, matching in enumerate(_MATCHINGS):
+            pooled[at] = pooled[at] + matching.count(table[_place(logits)], mask(index))
+    return pooled
 
 
 def _threshold(held: Held, truth: _Truth, table: UInt8, stopped: Mapping[str, set[int]], limit: float) -> Choice:

@@ -91,7 +91,8 @@ def _answer(
     picture = part.source.load(index)
     if settings.task == "segment":
         logits = logit_map(net, picture.image_rgb, stride_px=passport.stride_px, device=device)
-        return np.clip(np.rint(logits / LOGIT_STEP), -LOGIT_LEVELS, LOGIT_LEVELS).astype(np.int8)
+        levels = np.clip(np.rint(logits / LOGIT_STEP), -LOGIT_LEVELS, LOGIT_LEVELS)
+        return np.asarray(levels, np.int8)
     gate = settings.gate
     logits = net(to_tensor(gate_view(picture.image_rgb, gate)[None]).to(device)).double().cpu().numpy()
     label = gate_label(picture.cracked if picture.mask is None else crack_pixels(picture.mask, gate), gate)

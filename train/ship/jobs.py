@@ -78,8 +78,7 @@ def run_jobs(
                 else:
                     failed[name] = f"ended with {process.exitcode}; {_log(logs, name)}: {_last_line(_log(logs, name))}"
                     told(f"{name} FAILED: {failed[name]}")
-            if until is not None and time.monotonic() > until:
-                raise KeyboardInterrupt
+            _stop_at(until)
             for job in list(waiting):
                 lost = [need for need in job.needs if need in failed]
                 if lost:
@@ -95,6 +94,11 @@ def run_jobs(
         _stop([process for process, *_ in running.values()])
         raise
     return failed
+
+
+def _stop_at(until: float | None) -> None:
+    if until is not None and time.monotonic() > until:
+        raise KeyboardInterrupt
 
 
 def _stop(processes: Sequence[BaseProcess]) -> None:

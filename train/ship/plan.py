@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -151,19 +151,25 @@ def _runs(plan: Plan, chosen: BundlePlan, beside: Path, bundle: str, common: Seq
         if "without" not in more:
             yield run("gate", "main", what, (), **{**more, "asked": ()})
     for role, variant in chosen.variants.items():
-        for seed in range(variant.seeds):
-            for fold in variant.folds:
-                yield run(variant.net, role, f"seed-{seed}-fold-{fold}", variant.set, fold=fold, seed=seed)
-        for name in variant.left_out:
-            yield run(variant.net, role, f"without-{name}", variant.set, **_without(name, photos))
-        if variant.rendered_only:
-            masked = tuple(source for source in photos.values() if isinstance(source, PairSource))
-            yield run(variant.net, role, "rendered", variant.set, without=tuple(photos), asked=masked)
-        if variant.final:
-            yield run(variant.net, role, FINAL, variant.set, asked=chosen.unseen)
+        yield from _of_variant(role, variant, chosen, photos, run)
 
 
-def _without(name: str, photos: dict[str, Source]) -> dict[str, Any]:
+def _of_variant(
+    role: str, variant: Variant, chosen: BundlePlan, photos: Mapping[str, Source], run: Callable[..., Run]
+) -> Iterator[Run]:
+    for seed in range(variant.seeds):
+        for fold in variant.folds:
+            yield run(variant.net, role, f"seed-{seed}-fold-{fold}", variant.set, fold=fold, seed=seed)
+    for name in variant.left_out:
+        yield run(variant.net, role, f"without-{name}", variant.set, **_without(name, photos))
+    if variant.rendered_only:
+        masked = tuple(source for source in photos.values() if isinstance(source, PairSource))
+        yield run(variant.net, role, "rendered", variant.set, without=tuple(photos), asked=masked)
+    if variant.final:
+        yield run(variant.net, role, FINAL, variant.set, asked=chosen.unseen)
+
+
+def _without(name: str, photos: Mapping[str, Source]) -> dict[str, Any]:
     if name not in photos:
         raise ConfigError(f"left_out: {name} is none of {', '.join(photos)}")
     return {"without": (name,), "asked": (photos[name],)}

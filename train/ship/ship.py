@@ -102,7 +102,7 @@ def steps_planned(path: Path, only: Sequence[str] = (), overrides: Sequence[str]
 
 def _rendering(runs: Sequence[Run]) -> list[Job]:
     """Return a job for each file of the pools that the runs share."""
-    wanted: dict[Path, partial[object]] = {}
+    wanted: dict[Path, Callable[[], object]] = {}
     for run in runs:
         for source in run.settings.data.sources:
             if isinstance(source, RenderedSource) and source.cache is not None and source.pool_seed is not None:
@@ -116,7 +116,7 @@ def _rendering(runs: Sequence[Run]) -> list[Job]:
     ]
 
 
-def _called(do: partial[object]) -> None:
+def _called(do: Callable[[], object]) -> None:
     do()
 
 
@@ -194,7 +194,7 @@ def _compared_folds(chosen: BundlePlan) -> set[int]:
 
 
 def _variants(chosen: BundlePlan, runs: Sequence[Run]) -> dict[str, list[Held]]:
-    """Return each variant's answers, a seed at a time; those of sets that it was trained without under a name of theirs."""
+    """Return each variant's answers, a seed at a time; those of sets that it never saw under a name of theirs."""
     found: dict[str, list[Held]] = {}
     for role in chosen.variants:
         own = [run for run in runs if run.role == role]
@@ -303,8 +303,9 @@ def _export(plan: Plan, path: Path, name: str) -> Path:
     """Seal the bundle by the command that also a person would use; export stands above train."""
     folder, config = plan.out / name, path.parent / (plan.bundles[name].export or Path())
     out = folder / "bundle"
-    words = [sys.executable, "-m", "export", "bundle", folder / "segmenter.ckpt", folder / "gate.ckpt", "--out", out]
-    done = subprocess.run([*words, "--config", config, "--overwrite"], capture_output=True, text=True, check=False)  # noqa: S603
+    files = [folder / "segmenter.ckpt", folder / "gate.ckpt", "--out", out, "--config", config]
+    words = [sys.executable, "-m", "export", "bundle", *map(str, files), "--overwrite"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ShipError(f"{out}: crack-export bundle ended with {done.returncode}: {last}")

@@ -25,9 +25,9 @@ def as_markdown(found: BundleFigures) -> str:
         f"Threshold {found.threshold.value:.4f}: {found.threshold.chosen}.",
         f"Gate's threshold {found.gate_threshold.value:.6f}: {found.gate_threshold.chosen}.",
         "",
-        f"Calibration `{found.calibration.model_dump()}`: expected calibration error {before.error:.4f} before, "
-        f"{after.error:.4f} after; above 5 % each bin alike {before.crack_error:.4f} before, {after.crack_error:.4f} after "
-        "(reliability.png).",
+        f"Calibration `{found.calibration.model_dump()}` (reliability.png):",
+        f"expected calibration error {before.error:.4f} before, {after.error:.4f} after;",
+        f"above 5 %, each bin alike, {before.crack_error:.4f} before, {after.crack_error:.4f} after.",
         "",
         "Brackets: 95 % over pictures. Every picture is judged by a network that was not trained on it or its group.",
         *_sets("Held-back folds, segmenter alone", found.held_out),

@@ -74,7 +74,7 @@ def batches(
 ) -> ResidentBatches:
     values = {"seed": 5, "epoch": 0, "batches": 3, "crops": 8, **more}
     gate = GateLabel(tile_px=64, downscale=2, min_crack_px=10)
-    return ResidentBatches(kept, task=task, crop_px=size, augment=augment, gate=gate, **values)  # type: ignore[arg-type]
+    return ResidentBatches(kept, task=task, crop_px=size, augment=augment, gate=gate, **values)
 
 
 def test_no_augmentation_gives_the_picture_itself() -> None:
@@ -195,7 +195,7 @@ def test_jpeg_costs_about_what_libjpeg_costs(quality: int) -> None:
     grey = cv2.GaussianBlur(rng.integers(0, 256, (64, 64), dtype=np.uint8), (0, 0), 1.0)
     image = np.repeat(grey[..., None], 3, axis=2)
     _, packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    wanted = cv2.imdecode(packed, cv2.IMREAD_COLOR).astype(float)
+    wanted = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.float64)
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     found = as_jpeg(tensor, np.array([quality]))[0].permute(1, 2, 0).numpy() * 255
     assert np.abs(found - wanted).mean() < 0.25 * np.abs(wanted - image).mean() + 0.3

@@ -27,7 +27,8 @@ def plan(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             raw["model"] = {"name": "rep_unet", "options": {"widths": [4, 4, 4], "depths": [0, 0], "merges": [1, 1]}}
         (folder / f"{net}.yaml").write_text(yaml.safe_dump(raw))
     (folder / "export.yaml").write_text(
-        "name: tiny\nlicence: none\ntile_px: 64\noverlap_px: 16\ngolden_tiles: 1\nvariants: []\nvalidation: {rendered: 1}\n"
+        "name: tiny\nlicence: none\ntile_px: 64\noverlap_px: 16\n"
+        "golden_tiles: 1\nvariants: []\nvalidation: {rendered: 1}\n"
     )
     bundle = {
         "segmenter": "segmenter.yaml",
