@@ -1,9 +1,9 @@
 """Probabilities that mean what they say: of the pixels at 0.8, 80 % are crack.
 
 Losses that weigh crack pixels up, and sets that hold unlike shares of them, leave a network's sigmoid far from that.
-One monotone map of its logits mends it and changes no order: a straight line (Platt, 1999; with `bias` 0 the temperature
-of Guo et al., ICML 2017, arXiv:1706.04599), or a line with bends, which is isotonic regression with few steps. It is
-fitted on pixels that the networks were not trained on and goes into the exported graph.
+One monotone map of its logits mends it and changes no order: a straight line (Platt, 1999; with `bias` 0 the
+temperature of Guo et al., ICML 2017, arXiv:1706.04599), or a line with bends, which is isotonic regression with few
+steps. It is fitted on pixels that the networks were not trained on and goes into the exported graph.
 """
 
 from __future__ import annotations

@@ -249,8 +249,8 @@ class Judging(Strict):
 
     mix: Mix = Field(
         default="pooled",
-        description="Score of a segmenter. pooled: best F1 (2 px) of all photos as one pool. sets: mean over the sets of "
-        "photos of the mean of best strict F1 and best F1 (2 px), so that no set outweighs another.",
+        description="Score of a segmenter. pooled: best F1 (2 px) of all photos as one pool. sets: mean over the sets "
+        "of photos of the mean of best strict F1 and best F1 (2 px), so that no set outweighs another.",
     )
     every: PositiveInt = Field(default=1, description="Epochs between two judgements; the last epoch is always judged.")
     stop_after: PositiveInt | None = Field(

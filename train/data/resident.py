@@ -237,7 +237,7 @@ class ResidentBatches(Dataset[Batch]):
 
 
 def _read(part: Part, index: int) -> tuple[UInt8, NDArray[np.int32], bool, bool]:
-    """Return a picture's rows of five channels, where its crack pixels lie (n, 2), whether its mask is known, its label.
+    """Return rows of five channels, where crack pixels lie (n, 2), whether the mask is known, and the label.
 
     Raises:
         InputError: it cannot be read.

@@ -1,8 +1,8 @@
 """From held-back answers to what a bundle's card says: calibration, one threshold for all sets, figures with intervals.
 
 Every figure of a fold comes from a network that was not trained on the picture, and of the last weights, so that
-nothing was chosen by it; calibration (at most six numbers) and the thresholds (one each) are fitted on all folds together,
-and what ships, trained on nearly everything, takes them over.
+nothing was chosen by it; calibration (at most six numbers) and the thresholds (one each) are fitted on all folds
+together, and what ships, trained on nearly everything, takes them over.
 """
 
 from __future__ import annotations
