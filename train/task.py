@@ -69,9 +69,7 @@ class CrackTask(lightning.LightningModule):
         # it has no place in the checkpoint
 
     def on_fit_start(self) -> None:
-        """Bring the teacher to the device, and everything into the order of memory that a GPU's convolutions take."""
-        for teacher in self._teacher:
-            teacher.to(self.device)
+        """Bring weights into the order of memory that a GPU's convolutions take."""
         if self.device.type == "cuda":
             for net in (self.net, *self._teacher):
                 net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
@@ -85,7 +83,7 @@ class CrackTask(lightning.LightningModule):
         self._count(batch.skipped)
         for teacher in self._teacher:
             with torch.no_grad():
-                batch.teacher = teacher(batch.image)
+                batch.teacher = teacher.to(batch.image.device)(batch.image)
         moment = Moment(epoch=self.current_epoch, step=self.global_step, rank=self.global_rank)
         loss: Tensor = self.objective(self.net, batch, moment)
         self._epoch_loss.append(loss.detach())
