@@ -16,7 +16,7 @@ from tests.support.bundles import make_bundle
 from tests.support.commands import ROOT
 from tests.support.training import write_pairs
 
-CONFIGS = sorted((ROOT / "configs" / "export").glob("*.yaml"))
+CONFIGS = sorted((ROOT / "configs" / "export").rglob("*.yaml"))
 
 
 def run(*arguments: object) -> Result:
@@ -71,10 +71,10 @@ def test_what_is_no_bundle_and_no_checkpoint_is_named(tmp_path: Path) -> None:
     assert "A b" in done.stderr
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=[path.stem for path in CONFIGS])
+@pytest.mark.parametrize("config", CONFIGS, ids=[str(path.relative_to(ROOT)) for path in CONFIGS])
 def test_every_config_loads_and_says_how_it_is_launched(config: Path) -> None:
     assert load(config).name == config.stem
-    assert f"--config configs/export/{config.name}" in config.read_text().split("\nname:")[0]
+    assert f"--config {config.relative_to(ROOT)}" in config.read_text().split("\nname:")[0]
 
 
 def test_a_bundle_gets_its_variants_without_a_checkpoint(tmp_path: Path) -> None:

@@ -46,8 +46,9 @@ class RenderedPool:
         self.name = name
         self._images = np.empty((count, size_px, size_px, 3), np.uint8)
         self._masks = np.empty((count, size_px, size_px), np.bool_)
-        for start in range(0, count, CHUNK):
-            end = min(start + CHUNK, count)
+        step = 1 if cache is None else CHUNK
+        for start in range(0, count, step):
+            end = min(start + step, count)
             images, masks = rendered_chunk(start, size_px=size_px, seed=seed, cache=cache, count=end - start)
             self._images[start:end], self._masks[start:end] = images, masks
             if on_progress is not None:

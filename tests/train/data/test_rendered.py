@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from train.data.rendered import RenderedPool
@@ -29,3 +31,15 @@ def test_a_patch_is_cracked_where_its_mask_says_so() -> None:
     for picture in pictures:
         assert picture.mask is not None
         assert picture.cracked == bool(picture.mask.any())
+
+
+def test_a_kept_pool_is_the_pool_and_a_file_cut_short_is_rendered_again(tmp_path: Path) -> None:
+    plain = RenderedPool("r", count=2, size_px=48, seed=1)
+    assert RenderedPool("r", count=2, size_px=48, seed=1, cache=tmp_path).sha256() == plain.sha256()
+    (kept,) = tmp_path.iterdir()
+    written = kept.stat().st_mtime_ns
+    assert RenderedPool("r", count=2, size_px=48, seed=1, cache=tmp_path).sha256() == plain.sha256()
+    assert kept.stat().st_mtime_ns == written, "read, not rendered"
+    kept.write_bytes(kept.read_bytes()[:1000])
+    assert RenderedPool("r", count=2, size_px=48, seed=1, cache=tmp_path).sha256() == plain.sha256()
+    assert kept.stat().st_size > 1000
