@@ -99,6 +99,8 @@ class EpochLog(Callback):
         del checkpoint
         if not isinstance(pl_module, CrackTask) or pl_module.validation is None or not trainer.is_global_zero:
             return
+        if not pl_module.judged:
+            return
         found = pl_module.validation
         row = {
             "epoch": trainer.current_epoch + 1,
