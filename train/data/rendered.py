@@ -88,7 +88,7 @@ def rendered_chunk(
     path = None if cache is None else cache / f"rendered-{seed}-{size_px}-{start}.npz"
     if path is not None and path.exists():
         try:
-            with np.load(path) as kept:
+            with path.open("rb") as stream, np.load(stream) as kept:
                 return kept["images"][:count], kept["masks"][:count]
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             path.unlink(missing_ok=True)  # cut short by a full disk, for instance: rendered again
