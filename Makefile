@@ -30,7 +30,7 @@ demo: $(VENV)/.agent ## render a flight, run the agent on it, show it live on th
 dev: $(VENV)/.dev ## install what training, export and the checks need
 
 test: $(VENV)/.dev ## every test but the slow ones
-	.ci/system mosquitto $(CAMERAS) mosquitto-clients iproute2 openssl g++ binutils systemd $(READERS) npm
+	.ci/system mosquitto $(CAMERAS) mosquitto-clients iproute2 openssl g++ binutils systemd $(READERS)
 	.ci/trt-bindings $(BIN)/python
 	.ci/axe
 	$(call by_layer,not slow)

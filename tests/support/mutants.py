@@ -125,6 +125,14 @@ MUTANTS = [
     Mutant("feature_rivals.py", "circle: sign of attraction", "rivals - scale * attract[true_class]", "rivals + scale * attract[true_class]", "test_feature_rivals.py"),
     Mutant("feature_rivals.py", "NNCLR: the view for its neighbour", ".argmax(1)]\n    logits = cosines(nearest", ".argmin(1)]\n    logits = cosines(nearest", "test_feature_rivals.py"),
     Mutant("feature_rivals.py", "NNCLR: temperature left out", "cosines(nearest, others) / temperature", "cosines(nearest, others)", "test_feature_rivals.py"),
+    # topology
+    Mutant("topology.py", "sign of the price", "likely + weight * total / count", "likely - weight * total / count", "test_topology.py"),
+    Mutant("topology.py", "sum of the patches, not their mean", "likely + weight * total / count", "likely + weight * total", "test_topology.py"),
+    Mutant("topology.py", "holes left out", "((pieces, False), (holes, True))", "((pieces, False),)", "test_topology.py"),
+    Mutant("topology.py", "the truth's own go unpriced", "0.5 * (wanted - matched.sum())", "0.0 * (wanted - matched.sum())", "test_topology.py"),
+    Mutant("topology.py", "the worst matches for the best", "argsort(descending=True, stable=True)", "argsort(descending=False, stable=True)", "test_topology.py"),
+    Mutant("topology.py", "birth for death: pieces sent to (0, 1)", "(birth - 1).square() + death.square()", "birth.square() + (death - 1).square()", "test_topology.py"),
+    Mutant("topology.py", "holes joined over 8 neighbours", "_merged(height, _FOUR, outside=True)", "_merged(height, _EIGHT, outside=True)", "test_topology.py"),
 ]  # fmt: skip
 
 

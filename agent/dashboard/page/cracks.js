@@ -4,13 +4,12 @@ import { store } from "./store.js";
 import { go } from "./nav.js";
 import { badness, compare, intervalOf, KINDS, lengthOf, percent, placeOf, plain, plural, SEVERITIES, short, widthOf } from "./format.js";
 import { Detail } from "./detail.js";
+import { Severity } from "./severity.js";
 import { Table } from "./table.js";
 
 const VERDICTS = ["to review", "confirmed", "rejected", "unsure", "merged"];
 const kept = { sort: { key: "severity", down: true }, text: "", severities: [], kind: "crack", verdict: "", gradable: false }; // over visits
 let ordered = { version: -1, key: null, flight: null, rows: [] }; // by the column that was asked for last
-
-export const Severity = ({ crack }) => html`<span class="severity ${crack.kind === "crack" ? crack.severity : "other"}"><i></i>${crack.kind === "crack" ? plain(crack.severity_class ?? crack.severity) : crack.kind}</span>`;
 
 const verdictOf = (c) => (c.review?.merged_into ? "merged" : c.review?.verdict ?? "to review");
 

@@ -3,7 +3,7 @@ import { html, useEffect, useRef, useState } from "./vendor/preact-htm/standalon
 import { ask, at, review, store, told } from "./store.js";
 import { go } from "./nav.js";
 import { clock, inUnit, intervalOf, lengthOf, number, percent, placeOf, plain, short, widthOf } from "./format.js";
-import { Severity } from "./cracks.js";
+import { Severity } from "./severity.js";
 import { Evidence } from "./evidence.js";
 import { Profile } from "./charts.js";
 import { Icon } from "./icons.js";

@@ -3,7 +3,7 @@ import { html, useMemo } from "./vendor/preact-htm/standalone.module.js";
 import { store } from "./store.js";
 import { go } from "./nav.js";
 import { area, badness, compare, lengthOf, number, plain, plural, SEVERITIES, short, widthOf } from "./format.js";
-import { Severity } from "./cracks.js";
+import { Severity } from "./severity.js";
 
 const EDGES = { mm: [0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10], px: [1, 2, 3, 5, 10, 20, 50] };
 

@@ -3,7 +3,7 @@ import { html, useEffect, useState } from "./vendor/preact-htm/standalone.module
 import { ask, at, store } from "./store.js";
 import { go } from "./nav.js";
 import { lengthOf, number, plain, plural, seconds, short, widthOf } from "./format.js";
-import { Severity } from "./cracks.js";
+import { Severity } from "./severity.js";
 import { Icon } from "./icons.js";
 
 const STAGES = [["decode", "Decode"], ["detect", "Detect"], ["measure", "Measure"], ["track", "Follow"], ["record", "Record"], ["report", "Report"]];

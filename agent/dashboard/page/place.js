@@ -3,7 +3,7 @@ import { html, useEffect, useMemo, useRef, useState } from "./vendor/preact-htm/
 import { ask, at, store } from "./store.js";
 import { go } from "./nav.js";
 import { area, badness, compare, lengthOf, placeOf, plain, short, widthOf } from "./format.js";
-import { Severity } from "./cracks.js";
+import { Severity } from "./severity.js";
 
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const STATES = [["inspected", "inspected"], ["not_gradable", "seen, not gradable"], ["never_seen", "never seen"]];

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
 
 from tests.support.pixel_loss_oracles import lifetimes
 from train.losses.topology import NOWHERE, holes, pieces, topological
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -58,6 +64,30 @@ def test_a_truth_told_surely_costs_almost_nothing_and_patches_are_counted_by_the
         topological(wrong, target, weight=0.0, patch_px=8)
     )
     assert found == pytest.approx(0.5 / 24)
+
+
+def test_what_the_truth_has_too_many_of_is_priced_at_the_diagonal_and_the_best_is_matched() -> None:
+    """Equation (3.2) by hand, on one patch, from births and deaths alone."""
+    price = functools.partial(_price, patch_px=40)
+    ring = torch.zeros(1, 1, 7, 7)
+    ring[..., 2:5, 2:5], ring[..., 3, 3] = 1, 0
+    # nearer to the diagonal than to (1, 0): its piece goes there, and the truth's piece and hole
+    assert price(torch.full_like(ring, 0.01), ring) == pytest.approx(0.01**2 / 2 + 0.5 + 0.5)
+    weak = torch.where(ring > 0, 0.9, 0.01)
+    weak[..., 3, 3] = 0.7  # all that fills the hole
+    # the piece: born at .9, never dies; the hole: born at .9, dies at .7, nearer to the diagonal than to (1, 0)
+    assert price(weak, ring) == pytest.approx(0.1**2 + min(0.1**2 + 0.7**2, 0.2**2 / 2 + 0.5), abs=1e-6)
+    one = torch.zeros(1, 1, 3, 9)
+    one[..., 1, 0] = 1
+    two = torch.full_like(one, 0.0001)
+    two[..., 1, 0], two[..., 1, 8] = 0.6, 0.8  # two pieces where one is wanted: the higher is matched
+    assert price(two, one) == pytest.approx(0.2**2 + (0.6 - 0.0001) ** 2 / 2, abs=1e-6)
+
+
+def _price(probability: Tensor, target: Tensor, *, patch_px: int) -> float:
+    logits = probability.double().logit()
+    with_shape, without = (float(topological(logits, target, weight=w, patch_px=patch_px)) for w in (1.0, 0.0))
+    return with_shape - without
 
 
 @pytest.mark.parametrize(("options", "fault"), [({"weight": -1.0}, "weight"), ({"patch_px": 1}, "patch_px")])
