@@ -85,12 +85,15 @@ def _drawn(photo: Picture, probability: UInt8) -> UInt8:
 class EpochLog(Callback):
     """log.csv: a row per epoch, written with the epoch's checkpoint, so that a resumed run continues it.
 
+    The trainer's loggers are told the same, and the learning rate that the epoch ended with.
+
     Args:
         path: of the file.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._told = 0  # the last epoch that loggers were told of: an epoch may leave two checkpoints
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
@@ -115,6 +118,16 @@ class EpochLog(Callback):
             writer = csv.DictWriter(stream, list(row), extrasaction="ignore")
             writer.writeheader()
             writer.writerows([*earlier, {name: _rounded(value) for name, value in row.items()}])
+        self._tell(trainer, row)
+
+    def _tell(self, trainer: lightning.Trainer, row: dict[str, float]) -> None:
+        if self._told == row["epoch"]:
+            return
+        self._told = int(row["epoch"])
+        figures = {name: value for name, value in row.items() if name != "step"}
+        rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+        for logger in trainer.loggers:
+            logger.log_metrics({**figures, "learning_rate": rate}, step=trainer.global_step)
 
 
 class StopBetweenBatches(Callback):

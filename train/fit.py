@@ -3,6 +3,7 @@
 ```
 run.json   settings, seeds, versions, commit, data hashes, result      log.csv   one row per epoch
 checkpoints/best.ckpt, last.ckpt                                      samples/ what it finds, after each epoch
+tensorboard/ what log.csv holds and the learning rate, if asked for
 ```
 """
 
@@ -25,6 +26,7 @@ from typing import Any, Final
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed as dist
 from torch.utils.data import DataLoader
@@ -47,6 +49,7 @@ LOG_NAME: Final = "log.csv"
 BEST: Final = "checkpoints/best.ckpt"
 LAST: Final = "checkpoints/last.ckpt"
 SAMPLES: Final = "samples"
+BOARD: Final = "tensorboard"
 _VERSIONS: Final = ("crackscout", "torch", "lightning", "numpy", "opencv-python-headless")
 
 
@@ -297,7 +300,8 @@ def _trainer(
         callbacks=[*callbacks, TQDMProgressBar()] if progress else callbacks,
         enable_progress_bar=progress,
         enable_model_summary=False,
-        logger=False,
+        logger=TensorBoardLogger(settings.folder, name="", version=BOARD) if settings.compute.tensorboard else False,
+        log_every_n_steps=settings.optimiser.steps_per_epoch,  # nothing is logged more often than once an epoch
     )
 
 

@@ -224,6 +224,7 @@ class Compute(Strict):
     threads: PositiveInt | None = Field(default=None, description="CPU threads; None leaves it to torch.")
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     samples: int = Field(default=2, ge=0, description="Photos drawn into samples/ after each epoch of a segmenter.")
+    tensorboard: bool = Field(default=False, description="Write what log.csv holds for TensorBoard too.")
 
 
 class GateLabel(Strict):

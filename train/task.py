@@ -101,8 +101,8 @@ class CrackTask(lightning.LightningModule):
         if self.judged:
             self._judge()
         score = 0.0 if self.validation is None else self.validation.score
-        self.log("score", score, sync_dist=True)
-        self.log("loss", torch.stack(self._epoch_loss).mean(), sync_dist=True)
+        self.log("score", score, sync_dist=True, logger=False)  # train.callbacks.EpochLog writes them
+        self.log("loss", torch.stack(self._epoch_loss).mean(), sync_dist=True, logger=False)
         self._epoch_loss.clear()
 
     def _judge(self) -> None:

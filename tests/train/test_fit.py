@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import signal
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -17,19 +18,23 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tensorboardX.proto.event_pb2 import Event
 
 from agent.errors import ConfigError, InputError, OutputError
 from tests.support.commands import ROOT, call, variables
 from tests.support.training import tiny_settings
+from tests.support.training_runs import stop_within_epoch
 from train import settings as train_settings
 from train.callbacks import StopBetweenBatches
 from train.checkpoint import load_checkpoint
 from train.data.crops import Batch
 from train.data.reading import read_rgb
 from train.data.sources import open_sources
-from train.fit import BEST, LAST, LOG_NAME, RUN_NAME, SAMPLES, MemoryFullError, _Crops, fit
+from train.fit import BEST, BOARD, LAST, LOG_NAME, RUN_NAME, SAMPLES, MemoryFullError, _Crops, fit
 from train.settings import Settings
 
+# enough steps that a signal which comes late on a busy machine still comes before the end
+MANY = {"batch": 2, "epochs": 8, "steps_per_epoch": 40, "learning_rate": 0.01}
 CONFIGS = sorted((ROOT / "configs" / "train").glob("*.yaml"))
 
 
@@ -129,6 +134,40 @@ def test_samples_are_drawn_after_each_epoch(photos: Path, tmp_path: Path) -> Non
     )
     fit(none)
     assert not (tmp_path / "none" / SAMPLES).exists()
+
+
+def events(folder: Path) -> dict[str, dict[int, float]]:
+    """Return the figures of TensorBoard's files by name and step, read record by record: length, crc, message, crc."""
+    found: dict[str, dict[int, float]] = {}
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        content, at = path.read_bytes(), 0
+        while at < len(content):
+            (length,) = struct.unpack_from("<Q", content, at)
+            event = Event.FromString(content[at + 12 : at + 12 + length])
+            at += 12 + length + 4
+            for value in event.summary.value:
+                found.setdefault(value.tag, {})[event.step] = value.simple_value
+    return found
+
+
+def test_tensorboard_is_told_what_the_log_says_also_after_a_run_is_taken_up_again(photos: Path, tmp_path: Path) -> None:
+    settings = tiny_settings(
+        photos, tmp_path / "run", compute={"accelerator": "cpu", "tensorboard": True}, optimiser=MANY
+    )
+    stop_within_epoch(settings, 1)
+    fit(settings, resume=True)
+    told = events(settings.folder / BOARD)
+    with (settings.folder / LOG_NAME).open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 8
+    figures = [name for name in rows[0] if name not in {"epoch", "step"}]
+    assert {"loss", "score", "threshold"} < set(figures), "the sets' own too"
+    for row in rows:
+        for name in figures:
+            assert told[name][int(row["step"])] == pytest.approx(float(row[name]), abs=2e-6), name
+    rates = told["learning_rate"]
+    assert max(rates.values()) <= settings.optimiser.learning_rate * (1 + 1e-6)
+    assert len(set(rates.values())) == 8, "one cycle"
 
 
 def test_ctrl_c_ends_a_run_with_130_and_keeps_the_last_whole_epoch(photos: Path, tmp_path: Path) -> None:

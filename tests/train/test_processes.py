@@ -19,7 +19,7 @@ from tests.support.processes import run_in_processes
 from tests.support.training import tiny_settings
 from tests.support.training_runs import in_torchruns_words, steps
 from train.checkpoint import load_checkpoint
-from train.fit import BEST, LOG_NAME
+from train.fit import BEST, BOARD, LOG_NAME
 from train.losses import PIXEL_LOSSES, build_loss
 from train.objectives import build_network, build_objective
 from train.settings import Settings
@@ -84,7 +84,8 @@ def test_two_processes_take_the_steps_of_one_with_the_whole_batch(
 
 
 def test_torchrun_trains_one_run(photos: Path, tmp_path: Path) -> None:
-    settings = settings_of("holistic", photos, tmp_path / "run")
+    compute = {"accelerator": "cpu", "threads": 1, "tensorboard": True}
+    settings = settings_of("holistic", photos, tmp_path / "run", compute=compute)
     config = tmp_path / "run.yaml"
     config.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
     torchrun = ["--standalone", "--nproc-per-node", "2"]
@@ -99,6 +100,7 @@ def test_torchrun_trains_one_run(photos: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("score") == 1  # the first process speaks for both
     assert len((settings.folder / LOG_NAME).read_text().splitlines()) == 3
+    assert len(list((settings.folder / BOARD).glob("events.*"))) == 1
     _, passport = load_checkpoint(settings.folder / BEST)
     assert passport.validation is not None
 
