@@ -128,6 +128,7 @@ class EpochLog(Callback):
         rate = float(trainer.optimizers[0].param_groups[0]["lr"])
         for logger in trainer.loggers:
             logger.log_metrics({**figures, "learning_rate": rate}, step=trainer.global_step)
+            logger.save()  # now: a kill must not lose what log.csv holds
 
 
 class StopBetweenBatches(Callback):

@@ -300,9 +300,15 @@ def _trainer(
         callbacks=[*callbacks, TQDMProgressBar()] if progress else callbacks,
         enable_progress_bar=progress,
         enable_model_summary=False,
-        logger=TensorBoardLogger(settings.folder, name="", version=BOARD) if settings.compute.tensorboard else False,
+        logger=_board(settings.folder) if settings.compute.tensorboard else False,
         log_every_n_steps=settings.optimiser.steps_per_epoch,  # nothing is logged more often than once an epoch
     )
+
+
+def _board(folder: Path) -> TensorBoardLogger:
+    """Return a logger with a file of its own: by the second alone, a run taken up again could write over its first."""
+    sessions = len(list((folder / BOARD).glob("events.*")))
+    return TensorBoardLogger(folder, name="", version=BOARD, filename_suffix=f".{sessions}")
 
 
 def _run(trainer: lightning.Trainer, task: CrackTask, crops: _Crops, checkpoint: Path | None) -> None:

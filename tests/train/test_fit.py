@@ -152,7 +152,7 @@ def events(folder: Path) -> dict[str, dict[int, float]]:
 
 def test_tensorboard_is_told_what_the_log_says_also_after_a_run_is_taken_up_again(photos: Path, tmp_path: Path) -> None:
     settings = tiny_settings(
-        photos, tmp_path / "run", compute={"accelerator": "cpu", "tensorboard": True}, optimiser=MANY
+        photos, tmp_path / "run", compute={"accelerator": "cpu", "threads": 1, "tensorboard": True}, optimiser=MANY
     )
     stop_within_epoch(settings, 1)
     fit(settings, resume=True)
