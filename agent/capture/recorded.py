@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.capture.decode import decode_image
 from agent.capture.fingerprint import fingerprint
 from agent.contract.flight import FLIGHT_FILE, FRAMES_FILE, FlightHeader, FrameRow, SourceRef
-from agent.contract.frame import Frame, Place, Pose, Scale, SkippedFrame
+from agent.contract.frame import Frame, Place, Pose, Scale, Sight, SkippedFrame
 from agent.errors import InputError
 from agent.record import quality_of, read_flight
 
@@ -97,6 +97,7 @@ class Recorded:
             suffix=path.suffix,
             scale=scale,
             place=Place(lat=row.lat, lon=row.lon, alt_m=row.alt_m, chainage_m=row.chainage_m, clock_deg=row.clock_deg),
+            sight=Sight(**row.sight.model_dump()) if row.sight and self._scale is None else None,
             pose=Pose(**row.pose.model_dump()) if row.pose else None,
             captured_ms=row.captured_ms,
             quality=quality_of(row),

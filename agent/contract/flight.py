@@ -30,6 +30,7 @@ FRAMES_FOLDER: Final = "frames"
 
 Px = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 class SourceRef(Strict):
@@ -85,6 +86,31 @@ class PoseRow(Strict):
     standoff_mm: float | None = None
 
 
+class SightRow(Strict):
+    """How the picture lay on the surface when its scale was told: see `agent.contract.frame.Sight`."""
+
+    focal_px: tuple[Positive, Positive] = Field(description="Along x and y.")
+    principal_px: tuple[float, float] = Field(description="x, y; pixel centres at integers.")
+    distortion: tuple[float, ...] = Field(default=(), description="As OpenCV orders it; empty: none.")
+    distance_mm: Positive = Field(description="From the camera to the surface along the optical axis.")
+    tilt_deg: float = Field(default=0.0, ge=0, le=85, description="Of a plane, between the axis and its normal.")
+    toward_deg: float = Field(default=0.0, description="Where in the picture it recedes: 0 right, 90 up.")
+    radius_mm: Positive | None = Field(default=None, description="Of a tunnel; null: the surface is a plane.")
+    along: Literal["x", "y"] = Field(default="x", description="The picture's axis that the tunnel runs along.")
+    sense: Literal[1, -1] = Field(default=1, description="-1: chainage falls to the picture's right.")
+    attitude_deg: tuple[float, float, float] | None = Field(
+        default=None, description="Yaw, pitch and roll of the camera; null: unknown."
+    )
+
+    @model_validator(mode="after")
+    def _is_a_lens_in_reach(self) -> Self:
+        if len(self.distortion) not in {0, 4, 5, 8, 12, 14}:
+            raise ValueError(f"{len(self.distortion)} distortion coefficients are those of no lens")
+        if self.radius_mm is not None and self.distance_mm > 2 * self.radius_mm + 1e-6:
+            raise ValueError(f"distance_mm={self.distance_mm} is more than the tunnel is wide")
+        return self
+
+
 class FrameRow(Strict):
     """One line of `frames.jsonl`."""
 
@@ -102,6 +128,9 @@ class FrameRow(Strict):
     scale_source: ScaleSource = "none"
     scale_method: ScaleMethod | None = Field(default=None, description="How the scale was come by.")
     scale_reason: str | None = Field(default=None, description="Why the scale is unknown, where one was asked for.")
+    sight: SightRow | None = Field(
+        default=None, description="How the picture lies on the surface; null: its scale is the same all over it."
+    )
     lat: float | None = Field(default=None, description="Of the camera, degrees, WGS 84.")
     lon: float | None = None
     alt_m: float | None = None

@@ -46,8 +46,32 @@ class Place:
     of: Literal["camera", "surface"] = "camera"  # whose place it is
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """How a picture lies on the surface, in figures: all that it takes to lay it there again.
+
+    Axes and angles are those of `agent.place.surface`.
+    """
+
+    focal_px: tuple[float, float]  # along x and y
+    principal_px: tuple[float, float]  # x, y; pixel centres at integers
+    distortion: tuple[float, ...] = ()  # as OpenCV orders it; empty: none
+    distance_mm: float  # from the camera to the surface along the optical axis
+    tilt_deg: float = 0.0  # of a plane
+    toward_deg: float = 0.0
+    radius_mm: float | None = None  # of a tunnel; None: a plane
+    along: Literal["x", "y"] = "x"  # the picture's axis that the tunnel runs along
+    sense: Literal[1, -1] = 1  # of the chainage
+    attitude_deg: tuple[float, float, float] | None = None  # yaw, pitch, roll of the camera; None: unknown
+
+
 class Geometry(Protocol):
     """How a picture lies on the surface."""
+
+    @property
+    def sight(self) -> Sight:
+        """The same in figures."""
+        ...
 
     def stretch(self, xy_px: Float64) -> Float64:
         """Return (N, 3, 2): how far a step of one px along x and along y goes on the surface, mm; NaN: misses it."""
@@ -95,6 +119,7 @@ class Frame:
     suffix: str = ".png"  # of `encoded`
     scale: Scale = UNKNOWN_SCALE
     scale_reason: str | None = None  # why the scale is unknown, where one was asked for
+    sight: Sight | None = None  # of a recorded frame: how its scale came about, as far as the record tells
     pose: Pose | None = None
     place: Place | None = None  # of the camera
     captured_ms: int | None = None  # of a live camera: when it arrived, since 1970, UTC, by this computer's clock

@@ -2,7 +2,9 @@
 
 Scale, in this order: what the user gave; the picture's own map scale (GeoTIFF); a distance measured with the frame
 (laser range finder, lidar, depth) through the lens; laser dots; the tunnel's radius or a set standoff
-through the lens. Where one was asked for and none can be had, the frame says why.
+through the lens. A recorded frame keeps what was measured with it, slant and lens included, unless its distance is told
+again; what was set then goes by the settings of now, if there are any. Where one was asked for and none can be had, the
+frame says why.
 """
 
 from __future__ import annotations
@@ -21,12 +23,12 @@ from agent.capture.facts import PictureFacts, picture_facts
 from agent.capture.telemetry.sample import Sample, merged
 from agent.capture.telemetry.track import Track
 from agent.contract.arrays import Bool
-from agent.contract.frame import Frame, Place, Scale, ScaleMethod, ScaleSource
+from agent.contract.frame import Frame, Place, Scale, ScaleMethod, ScaleSource, Sight
 from agent.errors import ConfigError
 from agent.place.lasers import laser_scale
 from agent.place.lens import Lens, find_camera, read_calibration
 from agent.place.settings import PlaceSettings, Polygon
-from agent.place.surface import Cylinder, Plane, Shape, View, middle_scale
+from agent.place.surface import Cylinder, Plane, View, middle_scale
 
 LRF_LEAST_M: Final = 3.0  # DJI's laser range finder starts there
 _NO_FACTS: Final = PictureFacts()
@@ -67,6 +69,8 @@ class Locator:
                 f"place.camera_model: {settings.camera_model!r} is not in the camera table (crack-agent cameras lists "
                 "it); set place.pixel_pitch_um and place.focal_mm instead"
             )
+        # whether anybody said anything about this run's scale: if not, a record is replayed as it was
+        self._asked = bool(track or live or settings.model_copy(update={"ignore": ()}) != PlaceSettings())
         self.missing: Counter[str] = Counter()  # why frames have no scale or no place, by reason
         self.faults: Counter[str] = Counter() if track is None else track.faults  # of the telemetry, by reason
 
@@ -76,7 +80,9 @@ class Locator:
         time_ns = frame.media_time_ns if frame.media_time_ns is not None else facts.time_ns
         sample = merged(facts.sample, self._at(frame, time_ns))
         place = self._place(frame, sample)
-        scale, view, reason = self._scale(frame, facts, sample, place)
+        scale, view, reason = self._recorded(frame, sample, place) or self._scale(frame, facts, sample, place)
+        if scale.mm_per_px is None and frame.sight is not None:  # what is set now tells none, but the record does
+            scale, view, reason = self._again(frame, frame.sight, place)
         if reason is not None:
             self.missing[reason] += 1
         return replace(
@@ -118,6 +124,21 @@ class Locator:
             chainage_m=sample.chainage_m if sample.chainage_m is not None else before.chainage_m,
             clock_deg=clock if clock is not None else before.clock_deg,
         )
+
+    def _recorded(
+        self, frame: Frame, sample: Sample | None, place: Place | None
+    ) -> tuple[Scale, View | None, None] | None:
+        """Return the scale of the record, where nothing that is known now goes before it."""
+        if frame.sight is None:
+            return None
+        if not self._asked:
+            return self._again(frame, frame.sight, place)
+        measured = sample is not None and sample.distance_m is not None
+        return None if measured or frame.scale.source != "telemetry" else self._again(frame, frame.sight, place)
+
+    def _again(self, frame: Frame, sight: Sight, place: Place | None) -> tuple[Scale, View, None]:
+        view = View.of(sight, place or Place(), width=frame.width, height=frame.height)
+        return frame.scale, view, None
 
     def _scale(
         self, frame: Frame, facts: PictureFacts, sample: Sample | None, place: Place | None
@@ -175,7 +196,7 @@ class Locator:
             return Scale(mm_per_px=None, source="none"), None, "the middle of the picture misses the surface"
         return Scale(mm_per_px=mm, source=distance.source, method=distance.method), view, None
 
-    def _shape(self, distance_mm: float, sample: Sample | None) -> tuple[Shape | None, str | None]:
+    def _shape(self, distance_mm: float, sample: Sample | None) -> tuple[Plane | Cylinder | None, str | None]:
         settings = self._settings
         if settings.tunnel.radius_m is not None:
             radius = settings.tunnel.radius_m * 1000

@@ -9,23 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
+from typing_extensions import Self
 
 from agent.contract.arrays import Float64, UInt8
 from agent.contract.crack import Crack
-from agent.contract.frame import Place, Scale
+from agent.contract.frame import Place, Scale, Sight
 from agent.place import earth
 from agent.place.lens import Lens
-
-
-class Shape(Protocol):
-    """A surface in the camera's axes."""
-
-    def meet(self, rays: Float64) -> Float64:
-        """Return where rays (N, 2), x / z and y / z, meet it, (N, 3), mm; NaN where they do not."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +36,7 @@ class Plane:
     toward_deg: float = 0.0
 
     def meet(self, rays: Float64) -> Float64:
-        """See `Shape.meet`."""
+        """Return where rays (N, 2), x / z and y / z, meet it, (N, 3), mm; NaN where they do not."""
         slope, toward = math.tan(math.radians(self.tilt_deg)), math.radians(self.toward_deg)
         nearer = 1 - slope * (rays[:, 0] * math.cos(toward) - rays[:, 1] * math.sin(toward))
         z = np.where(nearer > 1e-6, self.distance_mm / np.where(nearer > 1e-6, nearer, 1), np.nan)
@@ -62,10 +55,10 @@ class Cylinder:
 
     radius_mm: float
     distance_mm: float
-    along: str = "x"
+    along: Literal["x", "y"] = "x"
 
     def meet(self, rays: Float64) -> Float64:
-        """See `Shape.meet`."""
+        """Return where rays (N, 2), x / z and y / z, meet it, (N, 3), mm; NaN where they do not."""
         round_ = rays[:, 1] if self.along == "x" else rays[:, 0]
         middle = self.distance_mm - self.radius_mm  # z of the tunnel's axis
         a = round_**2 + 1
@@ -87,10 +80,43 @@ class View:
     """
 
     lens: Lens
-    shape: Shape
+    shape: Plane | Cylinder
     camera: Place
     attitude_deg: tuple[float, float, float] | None = None
-    sense: int = 1
+    sense: Literal[1, -1] = 1
+
+    @classmethod
+    def of(cls, sight: Sight, camera: Place, *, width: int, height: int) -> Self:
+        """Return what `sight` tells of a picture of this size, px, taken from `camera`."""
+        (fx, fy), (cx, cy) = sight.focal_px, sight.principal_px
+        shape: Plane | Cylinder
+        if sight.radius_mm is not None:
+            shape = Cylinder(radius_mm=sight.radius_mm, distance_mm=sight.distance_mm, along=sight.along)
+        else:
+            shape = Plane(distance_mm=sight.distance_mm, tilt_deg=sight.tilt_deg, toward_deg=sight.toward_deg)
+        return cls(
+            lens=Lens(fx=fx, fy=fy, cx=cx, cy=cy, width=width, height=height, distortion=sight.distortion),
+            shape=shape,
+            camera=camera,
+            attitude_deg=sight.attitude_deg,
+            sense=sight.sense,
+        )
+
+    @property
+    def sight(self) -> Sight:
+        """See `Geometry.sight`."""
+        lens, shape = self.lens, self.shape
+        bare = Sight(
+            focal_px=(lens.fx, lens.fy),
+            principal_px=(lens.cx, lens.cy),
+            distortion=lens.distortion,
+            distance_mm=shape.distance_mm,
+            sense=self.sense,
+            attitude_deg=self.attitude_deg,
+        )
+        if isinstance(shape, Cylinder):
+            return replace(bare, radius_mm=shape.radius_mm, along=shape.along)
+        return replace(bare, tilt_deg=shape.tilt_deg, toward_deg=shape.toward_deg)
 
     def stretch(self, xy_px: Float64) -> Float64:
         """See `Geometry.stretch`."""

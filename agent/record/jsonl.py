@@ -16,7 +16,16 @@ _NUMBERS: Final = {float, type(None)}
 _FEW: Final = 32  # numbers, of which an array costs more than it saves
 _UNSURE: Final = 1e-4  # of the last decimal: below `_LARGE` no product is that far off
 _LARGE: Final = 2.0**38
-_FINER: Final = {"scale_mm_px": 9, "confidence": 6, "rotation_deg": 6, "lat": 8, "lon": 8}
+_SIGHT: Final = ("focal_px", "principal_px", "distance_mm", "tilt_deg", "toward_deg", "radius_mm", "attitude_deg")
+_FINER: Final = {
+    "scale_mm_px": 9,
+    "confidence": 6,
+    "rotation_deg": 6,
+    "lat": 8,
+    "lon": 8,
+    **dict.fromkeys(_SIGHT, 9),  # figures in mm are told from them again
+    "distortion": 15,
+}
 
 
 def line(row: BaseModel) -> bytes:

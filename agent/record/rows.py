@@ -9,7 +9,7 @@ import numpy as np
 
 from agent.contract import ids
 from agent.contract.crack import Branch, Crack
-from agent.contract.flight import BranchRow, CrackRow, FrameRow, MaskRle, PoseRow
+from agent.contract.flight import BranchRow, CrackRow, FrameRow, MaskRle, PoseRow, SightRow
 from agent.contract.frame import Frame, Place, Pose, Quality, SkippedFrame
 from agent.contract.reports import Kind
 from agent.measure import mask_rle
@@ -55,6 +55,7 @@ def frame_row(
         scale_source=frame.scale.source,
         scale_method=frame.scale.method,
         scale_reason=frame.scale_reason,
+        sight=_sight_row(frame),
         **_placed(frame.place),
         pose=None if pose is None else _pose_row(pose),
         runtime=runtime,
@@ -188,6 +189,11 @@ def _pose_row(pose: Pose) -> PoseRow | None:
         radius_mm=pose.radius_mm,
         standoff_mm=pose.standoff_mm,
     )
+
+
+def _sight_row(frame: Frame) -> SightRow | None:
+    geometry = frame.scale.geometry
+    return None if geometry is None else SightRow(**asdict(geometry.sight))
 
 
 def _branch_row(branch: Branch) -> BranchRow:

@@ -107,6 +107,36 @@ def test_a_record_replayed_again_keeps_its_places(tmp_path: Path, tiny_bundle_fo
     assert [row["scale_mm_px"] for row in rows(again / "frames.jsonl")] == [2, 2]
 
 
+def test_a_record_replayed_without_its_telemetry_tells_the_same_millimetres(
+    tmp_path: Path, tiny_bundle_folder: Path
+) -> None:
+    """At a slant every crack has a scale of its own; the record holds what that is told from."""
+    video = write_video(tmp_path / "flight.mp4", pictures(2))
+    log = tmp_path / "flight.csv"
+    log.write_text("time_s,lat,lon,alt_m,yaw,pitch,roll,distance_m\n0,52,13,80,33.3,-41.7,2.9,2.123\n")
+    settings = tmp_path / "device.yaml"
+    settings.write_text("version: 1\nplace:\n  focal_px: 777.7\n  surface: wall\nrecord:\n  frames: all\n")
+    _, first = replay(tmp_path, video, tiny_bundle_folder, "--config", settings, "--telemetry", log)
+    first = first.rename(tmp_path / "first")
+    told = ("frame", "length_mm", "width_mm", "width_lo_mm", "width_hi_mm", "area_mm2", "lat", "lon", "alt_m")
+
+    def figures(folder: Path) -> list[tuple[Any, ...]]:
+        return [tuple(row[name] for name in (*told, "position_of")) for row in rows(folder / "cracks.jsonl")]
+
+    before = figures(first)
+    assert len(before) == 4
+    row = rows(first / "cracks.jsonl")[0]
+    assert abs(row["length_mm"] / (row["length_px"] * row["scale_mm_px"]) - 1) > 0.02, "one figure would not do"
+    _, bare = replay(tmp_path, first, tiny_bundle_folder)
+    assert figures(bare) == before
+    _, of_settings = replay(tmp_path, first, tiny_bundle_folder, "--config", settings)
+    assert figures(of_settings) == before
+    sights = [[row["sight"] for row in rows(folder / "frames.jsonl")] for folder in (first, of_settings)]
+    assert sights[0] == sights[1] != [None, None]
+    _, given = replay(tmp_path, first, tiny_bundle_folder, "--mm-per-px", 1)
+    assert {row["length_mm"] == row["length_px"] for row in rows(given / "cracks.jsonl")} == {True}
+
+
 @pytest.mark.parametrize("mm", ["0", "-1", "nan", "inf"])
 def test_a_scale_that_cannot_be_is_refused(tmp_path: Path, tiny_bundle_folder: Path, mm: str) -> None:
     photo = tmp_path / "a.png"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import pytest
 from PIL import Image
 
 from agent.capture.telemetry import Sample, Track
-from agent.contract.frame import UNKNOWN_SCALE, Frame, Place, Scale
+from agent.contract.flight import FrameRow
+from agent.contract.frame import UNKNOWN_SCALE, Frame, Place, Scale, Sight
 from agent.errors import ConfigError
 from agent.place.locate import Locator, ignored_mask
 from agent.place.settings import PlaceSettings
+from agent.record import frame_row, jsonl
 from tests.agent.place.test_lasers import wall
 from tests.agent.place.test_lens import write as write_calibration
 from tests.support import flights
@@ -111,6 +114,57 @@ def test_the_camera_s_pitch_tells_the_tilt_of_walls_and_ground(surface: str, pit
 def test_a_wall_without_a_pitch_says_so() -> None:
     seen = locator({"focal_px": 1000, "surface": "wall"}, track=track(distance_m=2.0))(frame())
     assert "nothing tells the camera's pitch" in (seen.scale_reason or "")
+
+
+def recorded(seen: Frame) -> Frame:
+    """The frame as a record gives it back."""
+    row = frame_row(seen, cracks=0)
+    line = json.loads(jsonl.line(row))
+    sight = FrameRow.model_validate(line).sight
+    assert sight is not None
+    scale = Scale(mm_per_px=line["scale_mm_px"], source=seen.scale.source, method=seen.scale.method)
+    return replace(seen, scale=scale, scale_reason=None, sight=Sight(**sight.model_dump()))
+
+
+def stretched(seen: Frame) -> object:
+    assert seen.scale.geometry is not None
+    return pytest.approx(seen.scale.geometry.stretch(np.array([[0.0, 0.0], [511.0, 322.0]])).ravel(), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param({"surface": "wall", "focal_px": 777.7}, id="a wall"),
+        pytest.param({"surface": "ground", "focal_px": 777.7}, id="the ground"),
+        pytest.param({"tunnel": {"radius_m": 2.37, "along": "y", "reverse": True}, "focal_px": 777.7}, id="a tunnel"),
+        pytest.param({"surface": "wall", "calibration": "lens"}, id="a lens with distortion"),
+    ],
+)
+@pytest.mark.parametrize("same_settings", [True, False])
+def test_a_recorded_frame_lies_where_it_lay(place: dict[str, object], tmp_path: Path, *, same_settings: bool) -> None:
+    if "calibration" in place:
+        place = {**place, "calibration": str(write_calibration(tmp_path / "cam.yaml"))}
+    told_now = track(distance_m=1.7, pitch_deg=-37.1, yaw_deg=200.0, roll_deg=3.3, lat=52.0, lon=13.0, chainage_m=7.0)
+    first = locator(place, track=told_now)(frame(width=640, height=480))
+    again = locator(place if same_settings else {})(recorded(first))
+    assert again.scale.geometry is not None
+    assert again.scale.geometry.stretch(np.array([[0.0, 0.0], [511.0, 322.0]])).ravel() == stretched(first)
+    assert told(again.scale.mm_per_px, again.scale.method) == (pytest.approx(first.scale.mm_per_px), "lidar")
+    there, here = first.where(600, 30), again.where(600, 30)
+    assert (there.of, here.of) == ("surface", "surface")
+    assert told(here.lat, here.lon, here.chainage_m) == told(
+        pytest.approx(there.lat, abs=1e-10), pytest.approx(there.lon, abs=1e-10), pytest.approx(there.chainage_m)
+    )
+
+
+def test_what_is_told_anew_goes_before_the_record() -> None:
+    first = recorded(locator({"focal_px": 1000}, track=track(distance_m=2.0))(frame()))
+    measured = locator({"focal_px": 1000}, track=track(distance_m=3.0))(first)
+    assert measured.scale.mm_per_px == pytest.approx(3.0)
+    assert locator({"focal_px": 1000, "standoff_m": 5})(first).scale.mm_per_px == pytest.approx(2.0)  # only set
+    was_set = recorded(locator({"focal_px": 1000, "standoff_m": 2})(frame()))
+    assert locator({"focal_px": 1000, "standoff_m": 5})(was_set).scale.mm_per_px == pytest.approx(5.0)
+    assert locator({"focal_px": 1000, "standoff_m": 5, "surface": "wall"})(was_set).scale.mm_per_px == 2.0  # no pitch
 
 
 def test_lasers_measure_where_no_distance_was_measured() -> None:

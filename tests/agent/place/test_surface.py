@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -94,7 +95,7 @@ def test_a_band_on_a_slanted_wall_gets_the_length_and_width_that_it_has(tilt: fl
 
 @pytest.mark.parametrize("along", ["x", "y"])
 @pytest.mark.parametrize("distance", [2500.0, 1800.0])
-def test_a_crack_around_a_tunnel_is_measured_on_the_lining(along: str, distance: float) -> None:
+def test_a_crack_around_a_tunnel_is_measured_on_the_lining(along: Literal["x", "y"], distance: float) -> None:
     radius = 2500.0
     turn = np.radians(np.linspace(2, 9, 200))
     middle = distance - radius
@@ -126,7 +127,9 @@ def test_a_place_in_the_tunnel_has_chainage_and_clock() -> None:
 @pytest.mark.parametrize("along", ["x", "y"])
 @pytest.mark.parametrize("sense", [1, -1])
 @pytest.mark.parametrize("looks_at_deg", [0.0, 90.0, 200.0])
-def test_chainage_and_clock_are_those_of_the_point_in_space(along: str, sense: int, looks_at_deg: float) -> None:
+def test_chainage_and_clock_are_those_of_the_point_in_space(
+    along: Literal["x", "y"], sense: Literal[1, -1], looks_at_deg: float
+) -> None:
     """Axes of the tunnel: chainage, right of it, up. A camera's axes are right-handed: x right, y down, z forward."""
     turn = math.radians(looks_at_deg)
     forward = np.array([0.0, math.sin(turn), math.cos(turn)])  # clock 0 is up, 90 right as one looks up the chainage
