@@ -19,7 +19,7 @@ READERS := chromium gdal-bin fonts-dejavu-core
 by_layer = $(BIN)/python -m pytest tests/train -m "$(1)" && $(BIN)/python -m pytest tests/export -m "$(1)" && \
 	$(BIN)/python -m pytest tests --ignore tests/train --ignore tests/export -m "$(1)"
 
-.PHONY: demo dev test test-agent test-reconnects test-slow check format lint types layers mutants test-gpu bench bench-flight test-faults soak device-bundle test-service clean help
+.PHONY: demo dev test test-agent test-reconnects test-slow test-models check format lint types layers mutants test-gpu bench bench-flight test-faults soak device-bundle test-service clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
@@ -70,6 +70,9 @@ test-faults: $(VENV)/.dev ## kills, outages, full disks, broken databases: the l
 	CRACKSCOUT_FAULTS_LONG=1 CRACKSCOUT_FAULTS_TABLE="$(CURDIR)/.faults.txt" $(BIN)/python -m pytest \
 		tests/agent/deliver/test_faults.py tests/agent/deliver/test_mqtt.py tests/agent/deliver/test_commands.py; \
 		status=$$?; cat .faults.txt; exit $$status
+
+test-models: $(VENV)/.dev ## export the papers' networks at full width, one by one, with a table; MODELS="rcf hed" for some of them
+	$(BIN)/python -m tests.support.full_width $(MODELS)
 
 soak: $(VENV)/.dev ## half an hour of reports over a link that keeps failing
 	.ci/system mosquitto

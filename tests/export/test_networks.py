@@ -11,6 +11,7 @@ import torch
 
 from export.graphs import SegmenterGraph
 from export.to_onnx import to_onnx
+from tests.support.full_width import FULL, bounded, main
 from tests.support.networks import NARROW
 from train import models
 
@@ -35,3 +36,16 @@ def test_a_network_answers_the_same_from_onnx(name: str, options: dict[str, Any]
         None, {"tiles": tiles.numpy()}
     )
     assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1  # a level of 255: rounding
+
+
+def test_a_network_that_the_memory_is_too_small_for_is_told_and_not_passed() -> None:
+    found, fault = bounded("modified_unet", memory_gb=0.25)  # torch alone takes more
+    assert found is None
+    assert fault
+
+
+def test_full_width_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert {name for name, _, _ in FULL.values()} <= set(models.MODELS)
+    with pytest.raises(SystemExit):
+        main(["unet_of_nobody"])
+    assert "no network is called unet_of_nobody; there are spiral_net" in capsys.readouterr().err
