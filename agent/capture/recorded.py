@@ -84,7 +84,9 @@ class Recorded:
         # a camera's file is hashed as it is; a video frame, kept as PNG, by its pixels
         if row.sha256 not in {hashlib.sha256(content).hexdigest(), hashlib.sha256(image.data).hexdigest()}:
             return skipped(f"{row.file} is not the picture that was recorded (sha256 differs)")
-        scale = self._scale or Scale(mm_per_px=row.scale_mm_px, source=row.scale_source, method=row.scale_method)
+        scale = self._scale or Scale(
+            mm_per_px=row.scale_mm_px, source=row.scale_source, method=row.scale_method, error=row.scale_error
+        )
         return Frame(
             index=index,
             name=row.name,

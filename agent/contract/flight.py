@@ -127,6 +127,7 @@ class FrameRow(Strict):
     scale_mm_px: float | None = None
     scale_source: ScaleSource = "none"
     scale_method: ScaleMethod | None = Field(default=None, description="How the scale was come by.")
+    scale_error: Px = Field(default=0.0, description="Its standard error, as a share of it; 0: nobody told.")
     scale_reason: str | None = Field(default=None, description="Why the scale is unknown, where one was asked for.")
     sight: SightRow | None = Field(
         default=None, description="How the picture lies on the surface; null: its scale is the same all over it."

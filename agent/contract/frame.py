@@ -18,6 +18,7 @@ class Scale:
     mm_per_px: float | None  # None: unknown, and then every figure in mm is None
     source: ScaleSource
     method: ScaleMethod | None = None  # how it was come by; None where nobody said
+    error: float = 0.0  # standard error, as a share of it; 0: nobody told
     # What a crack's place in a picture seen at a slant, through a lens, adds to that; of a crack, not of a frame.
     geometry: Geometry | None = None  # None where the scale is the same all over the picture
     along: float = 1.0  # of lengths along its lines
@@ -29,6 +30,8 @@ class Scale:
             raise ValueError(f"mm_per_px={self.mm_per_px} does not go with source={self.source!r}")
         if self.mm_per_px is not None and not 0 < self.mm_per_px < float("inf"):
             raise ValueError(f"mm_per_px={self.mm_per_px} must be a positive number")
+        if not 0 <= self.error < float("inf"):
+            raise ValueError(f"error={self.error} must be a share of the scale, 0 or more")
 
 
 UNKNOWN_SCALE = Scale(mm_per_px=None, source="none")

@@ -191,7 +191,7 @@ def _cracks(
                 width_hi_px=high,
                 branch_points=meeting[one],
                 pattern=pattern(meeting[one], mask),
-                scale_error=settings.scale_error,
+                scale_error=math.hypot(settings.scale_error, scale.error),  # neither knows of the other
                 scale=scale,
             )
         )

@@ -42,7 +42,11 @@ class MeasureSettings(Strict):
         "the blur too. Unset, each crack's darkness is told from the picture.",
     )
     scale_error: float = Field(
-        default=0.0, ge=0, le=0.5, description="Standard error of mm per px, as a share: it widens intervals in mm."
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="Standard error of mm per px, as a share, beside what place tells of its own: "
+        "both widen intervals in mm.",
     )
     max_crack_px: int = Field(
         default=1_000_000,

@@ -39,6 +39,7 @@ class _Distance:
     metres: float
     method: ScaleMethod
     source: ScaleSource
+    error_m: float  # standard error; 0: nobody told
 
 
 class Locator:
@@ -158,7 +159,8 @@ class Locator:
         if lasers.spacing_mm is not None and (distance is None or distance.source == "setting" or reason is not None):
             mm, why_not = laser_scale(frame.image_rgb, spacing_mm=lasers.spacing_mm, colour=lasers.colour)
             if mm is not None:
-                return Scale(mm_per_px=mm, source="telemetry", method="lasers"), None, None
+                error = lasers.spacing_error_mm / lasers.spacing_mm
+                return Scale(mm_per_px=mm, source="telemetry", method="lasers", error=error), None, None
             reason = why_not
         return frame.scale, None, reason
 
@@ -169,13 +171,13 @@ class Locator:
             if method == "lrf" and sample.distance_m < LRF_LEAST_M:
                 reason = f"the laser range finder's {sample.distance_m:.2f} m lie below its {LRF_LEAST_M:g} m"
             else:
-                return _Distance(sample.distance_m, method, "telemetry"), None
+                return _Distance(sample.distance_m, method, "telemetry", settings.distance_error_m), None
         if settings.lasers.spacing_mm is not None:
             return None, reason  # measured in the picture: better than what was set beforehand
         if settings.standoff_m is not None:
-            return _Distance(settings.standoff_m, "standoff", "setting"), None
+            return _Distance(settings.standoff_m, "standoff", "setting", settings.distance_error_m), None
         if settings.tunnel.radius_m is not None:
-            return _Distance(settings.tunnel.radius_m, "radius", "setting"), None
+            return _Distance(settings.tunnel.radius_m, "radius", "setting", settings.tunnel.radius_error_m), None
         return None, reason
 
     def _through(
@@ -194,7 +196,8 @@ class Locator:
         mm = middle_scale(view)
         if mm is None:
             return Scale(mm_per_px=None, source="none"), None, "the middle of the picture misses the surface"
-        return Scale(mm_per_px=mm, source=distance.source, method=distance.method), view, None
+        error = distance.error_m / distance.metres  # the scale grows as the distance does
+        return Scale(mm_per_px=mm, source=distance.source, method=distance.method, error=error), view, None
 
     def _shape(self, distance_mm: float, sample: Sample | None) -> tuple[Plane | Cylinder | None, str | None]:
         settings = self._settings

@@ -13,12 +13,14 @@ from agent.contract.strict import Strict
 Share = Annotated[float, Field(ge=0, le=1)]
 Polygon = Annotated[tuple[tuple[Share, Share], ...], Field(min_length=3)]
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 
 
 class LaserSettings(Strict):
     """Two laser dots of known spacing in the picture, parallel to the optical axis."""
 
     spacing_mm: Positive | None = Field(default=None, description="Between the dots; null: no lasers.")
+    spacing_error_mm: NotNegative = Field(default=0.0, description="Standard error of spacing_mm; 0: not known.")
     colour: Literal["red", "green"] = Field(default="red", description="Of the dots.")
 
 
@@ -26,6 +28,9 @@ class TunnelSettings(Strict):
     """A round tunnel, seen from inside."""
 
     radius_m: Positive | None = Field(default=None, description="Of the lining's inside; null: no tunnel.")
+    radius_error_m: NotNegative = Field(
+        default=0.0, description="Standard error of radius_m where it is the distance, 0: not known."
+    )
     along: Literal["x", "y"] = Field(default="x", description="The picture's axis along which the tunnel runs.")
     reverse: bool = Field(default=False, description="Chainage falls towards the picture's right (or lower) side.")
     clock_deg: float | None = Field(
@@ -68,6 +73,11 @@ class PlaceSettings(Strict):
     )
     standoff_m: Positive | None = Field(
         default=None, description="From the camera to the surface along its axis, where no sensor tells."
+    )
+    distance_error_m: NotNegative = Field(
+        default=0.0,
+        description="Standard error of the distance, standoff_m or measured (range finder, lidar, depth): it widens "
+        "the widths' intervals in mm; 0: not known.",
     )
     surface: Literal["facing", "wall", "ground"] = Field(
         default="facing",

@@ -19,6 +19,7 @@ _LARGE: Final = 2.0**38
 _SIGHT: Final = ("focal_px", "principal_px", "distance_mm", "tilt_deg", "toward_deg", "radius_mm", "attitude_deg")
 _FINER: Final = {
     "scale_mm_px": 9,
+    "scale_error": 9,
     "confidence": 6,
     "rotation_deg": 6,
     "lat": 8,

@@ -54,6 +54,7 @@ def frame_row(
         scale_mm_px=frame.scale.mm_per_px,
         scale_source=frame.scale.source,
         scale_method=frame.scale.method,
+        scale_error=frame.scale.error,
         scale_reason=frame.scale_reason,
         sight=_sight_row(frame),
         **_placed(frame.place),

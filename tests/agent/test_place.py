@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,31 @@ def test_a_record_replayed_again_keeps_its_places(tmp_path: Path, tiny_bundle_fo
     _, again = replay(tmp_path, first, tiny_bundle_folder)
     assert [row["lat"] for row in rows(again / "frames.jsonl")] == [52, 52]
     assert [row["scale_mm_px"] for row in rows(again / "frames.jsonl")] == [2, 2]
+
+
+def test_the_error_of_the_distance_widens_the_interval_of_the_width(tmp_path: Path, tiny_bundle_folder: Path) -> None:
+    """0.1 m of 2 m are 5 %, 8.2 % at 90 %: added in quadrature to what the px tell, as logarithms."""
+    video = write_video(tmp_path / "flight.mp4", pictures(1))
+    log = tmp_path / "flight.csv"
+    log.write_text("time_s,pitch,distance_m\n0,-20,2\n")
+    device = tmp_path / "device.yaml"
+    settings = "version: 1\nrecord:\n  frames: all\nplace:\n  focal_px: 1000\n  surface: wall\n"
+    device.write_text(settings + "  distance_error_m: 0.1\n")
+    _, out = replay(tmp_path, video, tiny_bundle_folder, "--config", device, "--telemetry", log)
+    out = out.rename(tmp_path / "first")
+    device.write_text(settings)
+    _, sure = replay(tmp_path, video, tiny_bundle_folder, "--config", device, "--telemetry", log)
+    found, exact = rows(out / "cracks.jsonl"), rows(sure / "cracks.jsonl")
+    for one, other in zip(found, exact, strict=True):
+        assert one["width_mm"] == other["width_mm"]
+        for end in ("lo", "hi"):
+            of_px = math.log(one[f"width_{end}_px"] / one["width_px"])
+            assert math.log(other[f"width_{end}_mm"] / other["width_mm"]) == pytest.approx(of_px, abs=2e-3)
+            want = math.copysign((of_px**2 + 0.08225**2) ** 0.5, of_px)
+            assert math.log(one[f"width_{end}_mm"] / one["width_mm"]) == pytest.approx(want, abs=2e-3)
+        assert one["width_hi_mm"] > other["width_hi_mm"] + 0.01
+    _, again = replay(tmp_path, out, tiny_bundle_folder)
+    assert [row["width_hi_mm"] for row in rows(again / "cracks.jsonl")] == [row["width_hi_mm"] for row in found] != []
 
 
 def test_a_record_replayed_without_its_telemetry_tells_the_same_millimetres(

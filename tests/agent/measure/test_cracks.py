@@ -59,6 +59,14 @@ def test_a_map_that_marks_too_much_is_measured_at_a_reduced_size_and_says_so() -
     assert crack.width_px is None
 
 
+def test_the_errors_of_the_scale_add_in_quadrature() -> None:
+    frame, mask = np.full((80, 200, 3), 180, np.uint8), np.zeros((80, 200), np.uint8)
+    frame[40:44, 20:180], mask[40:44, 20:180] = 60, 255
+    scale = Scale(mm_per_px=2.0, source="telemetry", error=0.04)
+    (crack,) = measure_cracks(mask, frame, threshold=0.5, scale=scale, settings=MeasureSettings(scale_error=0.03))
+    assert crack.scale_error == pytest.approx(0.05)
+
+
 def test_cracks_that_touch_the_border_are_measured_to_the_border() -> None:
     mask = np.zeros((80, 100), np.uint8)
     mask[39:42] = 255

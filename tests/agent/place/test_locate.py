@@ -179,6 +179,21 @@ def test_lasers_measure_where_no_distance_was_measured() -> None:
     assert "laser dots" in (dark.scale_reason or "")
 
 
+def test_the_error_of_what_was_measured_is_the_scale_s_as_a_share() -> None:
+    def error(place: dict[str, object], picture: Frame, **options: object) -> float:
+        return locator({"focal_px": 1000, **place}, **options)(picture).scale.error
+
+    ranged: dict[str, object] = {"distance_error_m": 0.1}
+    assert error(ranged, frame(), track=track(distance_m=2.0)) == pytest.approx(0.05)
+    assert error({**ranged, "standoff_m": 4}, frame()) == pytest.approx(0.025)
+    tunnel = {"radius_m": 2.5, "radius_error_m": 0.05}
+    assert error({"tunnel": tunnel, "distance_error_m": 9}, frame()) == pytest.approx(0.02)
+    assert error({"tunnel": tunnel, **ranged}, frame(), track=track(distance_m=2.0)) == pytest.approx(0.05)
+    lasers = {"spacing_mm": 100, "spacing_error_mm": 3}
+    assert error({"lasers": lasers}, frame(image_rgb=wall((100.0, 200.0), (300.0, 200.0)))) == pytest.approx(0.03)
+    assert error({"standoff_m": 4}, frame()) == 0
+
+
 def test_telemetry_on_another_clock_needs_its_offset() -> None:
     far = Track.of([Sample(time_ns=100_000_000_000, lat=52.0, lon=13.0)])
     lost = locator(track=far)
