@@ -102,7 +102,8 @@ class Augment(Strict):
 
     scale: tuple[float, float] = Field(default=(0.5, 2.0), description="Size of the crop's content, log-uniform.")
     seek: Share = Field(default=0.5, description="Share of the crops that are laid over a crack, where there is one.")
-    flip: bool = True
+    flip: bool = Field(default=True, description="Left for right, in half of the crops.")
+    flip_vertical: bool = Field(default=False, description="Top for bottom, in half; quarter turns and flip have it.")
     rotate: bool = Field(default=True, description="By quarter turns.")
     turn_deg: float = Field(default=0.0, ge=0, le=45, description="Further turned by +- this; resident data only.")
     gamma: float = Field(default=0.3, ge=0, le=1, description="Exponent up to e to the power of +- this.")

@@ -31,7 +31,7 @@ def random_crop(
         image_rgb: (H, W, 3).
         mask: (H, W), or None.
         size_px: edge of the crop, px.
-        augment: `scale`, `flip` and `rotate` are used here.
+        augment: `scale`, `seek`, `flip`, `flip_vertical` and `rotate` are used here.
         whole: keep all of the picture in sight, for one that is labelled as a whole.
     """
     scale = math.exp(rng.uniform(math.log(augment.scale[0]), math.log(augment.scale[1])))
@@ -48,6 +48,8 @@ def random_crop(
         image, truth = np.rot90(image, turns), None if truth is None else np.rot90(truth, turns)
     if augment.flip and rng.random() < 0.5:
         image, truth = image[:, ::-1], None if truth is None else truth[:, ::-1]
+    if augment.flip_vertical and rng.random() < 0.5:
+        image, truth = image[::-1], None if truth is None else truth[::-1]
     return resized(image, truth, size_px, size_px)
 
 

@@ -124,6 +124,9 @@ class ResidentPictures:
                 wanted = crack[int(where[at] * len(crack))] + inside[at] * side[at]
                 low = np.minimum(side[at] / 2, height_width[at] / 2)
                 centre[at] = np.clip(wanted, low, height_width[at] - low)
+        if augment.flip_vertical:  # half a turn of the mirror's picture
+            upturned = rng.random(count) < 0.5
+            angle, mirrored = angle + np.pi * upturned, mirrored ^ upturned
         return Draws(picture, scale, centre, angle, mirrored)
 
     def crops(self, draws: Draws, size_px: int) -> Tensor:

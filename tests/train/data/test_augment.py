@@ -28,6 +28,19 @@ def test_image_and_mask_move_together(seed: int, size: int) -> None:
     assert np.array_equal(dark[~edge], mask[~edge])
 
 
+def test_a_vertical_flip_alone_turns_image_and_mask_upside_down_or_leaves_both() -> None:
+    photo, scene = PHOTO[:96, :96], SCENE[:96, :96]
+    alone = Augment(scale=(1, 1), seek=0, rotate=False, flip=False, flip_vertical=True)
+    upturned = []
+    for seed in range(40):
+        image, mask = random_crop(np.random.default_rng(seed), photo, scene, 96, alone)
+        assert mask is not None
+        upturned.append(not np.array_equal(image, photo))
+        assert np.array_equal(image, photo[::-1] if upturned[-1] else photo)
+        assert np.array_equal(mask, scene[::-1] if upturned[-1] else scene)
+    assert 8 <= sum(upturned) <= 32
+
+
 def test_a_picture_labelled_as_a_whole_stays_in_sight_as_a_whole() -> None:
     photo = np.full((80, 100, 3), 200, np.uint8)
     photo[:3, :3] = photo[-3:, -3:] = 0  # two corners

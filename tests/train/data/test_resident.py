@@ -224,3 +224,16 @@ def test_a_resident_run_resumes_exactly(photos: Path, tmp_path: Path) -> None:
     stop_within_epoch(settings(tmp_path / "parts"), 1)  # type: ignore[arg-type]
     fit(settings(tmp_path / "parts"), resume=True)  # type: ignore[arg-type]
     assert equal(weights(tmp_path / "whole" / LAST), weights(tmp_path / "parts" / LAST))
+
+
+def test_a_vertical_flip_alone_turns_crops_and_masks_upside_down_or_leaves_both() -> None:
+    image, mask = scene(96, 96)
+    alone = PLAIN.model_copy(update={"flip_vertical": True})
+    made = batches(one(image, mask), alone, size=96, crops=20)[0]
+    upturned = []
+    for crop, truth in zip(made.image, made.mask, strict=True):
+        upturned.append(not np.array_equal(truth[0].numpy() > 0, mask))
+        shown, known = (image[::-1], mask[::-1]) if upturned[-1] else (image, mask)
+        assert np.array_equal(truth[0].numpy() > 0, known)
+        assert np.abs(crop.permute(1, 2, 0).numpy() * 255 - shown).max() < 1
+    assert 2 <= sum(upturned) <= 18
