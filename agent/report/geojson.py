@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from agent.contract.flight import CrackRow, FrameRow
 from agent.record import FlightRecord
 from agent.record.jsonl import encode
 from agent.record.layout import partial
+from agent.report.footprints import footprint
 
 
 def write_geojson(record: FlightRecord, path: Path, *, reviews: Mapping[str, str] | None = None) -> None:
@@ -44,9 +45,11 @@ def write_geojson(record: FlightRecord, path: Path, *, reviews: Mapping[str, str
 
 
 def write_coverage(record: FlightRecord, path: Path) -> None:
-    """Write the parts of the surface that were inspected, not gradable and never seen, as polygons with their areas.
+    """Write the parts of the surface that were inspected, not gradable and never seen, and what each frame saw.
 
-    Without a position the geometry is null; the outlines, mm on the surface, stand in the properties.
+    The parts have a null geometry, for no degrees are known of them; their outlines, mm on the surface, stand in the
+    properties. Frames of known position, attitude and scale are polygons with the state `seen`, one over the other; a
+    wall is a line on the map: then the geometry is null and the area stands alone.
 
     Raises:
         InputError: the record was altered.
@@ -61,7 +64,26 @@ def write_coverage(record: FlightRecord, path: Path) -> None:
             feature = {"type": "Feature", "geometry": None, "properties": properties}
             file.write(separator + encode(feature, indent=None))
             separator = b",\n"
+        for seen in _seen(record):
+            file.write(separator + encode(seen, indent=None))
+            separator = b",\n"
         file.write(b"\n]}\n")
+
+
+def _seen(record: FlightRecord) -> Iterator[dict[str, object]]:
+    for frame in record.frames():
+        seen = footprint(frame)
+        if seen is not None:
+            properties = {
+                "mission_id": record.header.mission_id,
+                "camera": frame.camera,
+                "state": "seen",
+                "frame": frame.index,
+                "frame_name": frame.name,
+                "area_m2": round(seen.area_m2, 6),
+            }
+            geometry = None if seen.ring is None else {"type": "Polygon", "coordinates": [seen.ring]}
+            yield {"type": "Feature", "geometry": geometry, "properties": properties}
 
 
 def _feature(mission_id: str, frame: FrameRow, crack: CrackRow, review: str | None) -> dict[str, object]:
