@@ -93,8 +93,8 @@ MUTANTS = [
     Mutant("reduce.py", "gradient too small by the number of ranks", "return grads[0] * dist.get_world_size()", "return grads[0]", "test_pixel_contract.py -k 'two_processes'"),
     Mutant("reduce.py", "each rank its own maximum", "    dist.all_reduce(values, dist.ReduceOp.MAX)\n", "", "test_pixel_contract.py -k 'two_processes'"),
     # cirl
-    Mutant("cirl.py", "Aseg: denominator without lambda", "(s - float(np.log(lam))).sigmoid()", "s.sigmoid()", "test_cirl.py"),
-    Mutant("cirl.py", "Aseg: sign of the variance", "weight.new_ones(()), weight)", "-weight.new_ones(()), weight)", "test_cirl.py"),
+    Mutant("cirl.py", "Aseg: denominator without lambda", "offset = s - float(np.log(lam))", "offset = s", "test_cirl.py"),
+    Mutant("cirl.py", "Aseg: sign of the variance", ".add_(offset.sigmoid())", ".sub_(offset.sigmoid())", "test_cirl.py"),
     Mutant("cirl.py", "Aseg: the error not squared", "error.square().div_(lam)", "error / lam", "test_cirl.py"),
     Mutant("cirl.py", "margin with the crack itself", "return dilated & clean", "return dilated", "test_cirl.py"),
     Mutant("cirl.py", "ambiguous where the variance is low", ".exp() > threshold)", ".exp() < threshold)", "test_cirl.py"),

@@ -127,7 +127,7 @@ def aseg_loss(
 ) -> Tensor:
     """Return (e^2 + v) / (lambda + v) with e = p - y and v = exp(s), equations (3) and (7), scalar, >= 0.
 
-    Computed as (1 - w) e^2 / lambda + w with w = sigmoid(s - log lambda), which no s overflows.
+    Computed as e^2 / lambda sigmoid(log lambda - s) + sigmoid(s - log lambda), which no s overflows.
 
     Args:
         logits: (N, 1, H, W), any range; their sigmoid is the mean.
@@ -144,8 +144,10 @@ def aseg_loss(
     batch = pixels(logits, target, ignore)
     s = pixels(log_variance, target, ignore).logits.to(batch.logits.dtype)
     error = batch.against().sigmoid()
-    weight = (s - float(np.log(lam))).sigmoid()
-    return reduced(torch.lerp(error.square().div_(lam), weight.new_ones(()), weight), batch, reduction)
+    offset = s - float(np.log(lam))
+    # in place where autograd does not need the value: fresh memory costs more than the arithmetic
+    per_pixel = (error.square().div_(lam) * (-offset).sigmoid_()).add_(offset.sigmoid())
+    return reduced(per_pixel, batch, reduction)
 
 
 def ambiguous_region(
