@@ -13,22 +13,9 @@ import pytest
 from agent.dashboard.server import read_token
 from agent.dashboard.settings import DashboardSettings
 from agent.errors import ConfigError
-from tests.support.flights import write_flight
 from tests.support.page import TOKEN, Reader, page_on
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - with a token
-
-
-@pytest.fixture
-def record(tmp_path: Path) -> Path:
-    write_flight(tmp_path / "flight", 2)
-    return tmp_path / "flight"
-
-
-@pytest.fixture
-def page(record: Path) -> Iterator[Reader]:
-    with page_on(record) as reader:
-        yield reader
 
 
 @pytest.fixture

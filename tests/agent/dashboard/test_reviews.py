@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.flights import HOSTILE, write_flight
+from tests.support.flights import HOSTILE
 from tests.support.page import Reader, Stream, page_on
-
-
-@pytest.fixture
-def record(tmp_path: Path) -> Path:
-    write_flight(tmp_path / "flight", 2)
-    return tmp_path / "flight"
-
-
-@pytest.fixture
-def page(record: Path) -> Iterator[Reader]:
-    with page_on(record) as reader:
-        yield reader
 
 
 def lines(record: Path) -> list[dict[str, Any]]:
