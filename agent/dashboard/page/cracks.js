@@ -1,5 +1,5 @@
 // All cracks: sorted, filtered, looked at, judged.
-import { html, useEffect, useMemo, useRef, useState } from "./vendor/preact-htm/standalone.module.js";
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/preact-htm/standalone.module.js";
 import { store } from "./store.js";
 import { go } from "./nav.js";
 import { badness, compare, intervalOf, KINDS, lengthOf, percent, placeOf, plain, plural, SEVERITIES, short, widthOf } from "./format.js";
@@ -78,7 +78,7 @@ export function Cracks({ id }) {
 
   const open = (crack) => { setSelected(crack); go("cracks", crack); };
   const select = (crack) => { setSelected(crack); if (id) go("cracks", crack); };
-  useEffect(() => {
+  useLayoutEffect(() => { // with the picture, not after it: a key pressed at once means what is seen
     const key = (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
       const at = rows.findIndex((c) => c.crack_id === selected);
