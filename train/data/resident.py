@@ -85,7 +85,7 @@ class ResidentPictures:
             raise InputError(
                 f"no picture to learn from could be read; the last fault: {(self.skipped or ['none'])[-1]}"
             )
-        self._pixels = [torch.from_numpy(np.concatenate(level)).to(device) for level in pixels]
+        self._pixels = [torch.from_numpy(np.concatenate(pixels.pop(0))).to(device) for _ in range(_LEVELS)]
         self._sizes = np.array(sizes)
         self._cracks, self._masked, self._cracked = cracks, np.array(masked), np.array(cracked)
         self._shares = np.array(shares) / np.sum(shares)

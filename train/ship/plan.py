@@ -36,6 +36,8 @@ class BundlePlan(Strict):
 
     segmenter: Path = Field(description="Settings of a run, relative to the plan.")
     gate: Path = Field(description="Settings of a run, relative to the plan.")
+    segmenter_set: tuple[str, ...] = Field(default=(), description="section.key=value for every segmenter.")
+    gate_set: tuple[str, ...] = Field(default=(), description="section.key=value for every gate.")
     teacher: tuple[str, ...] | None = Field(
         default=None, description="What a larger segmenter, trained first on the same folds, has otherwise; null: none."
     )
@@ -118,13 +120,17 @@ def runs_of(plan: Plan, path: Path, bundle: str, overrides: Sequence[str] = ()) 
 
 
 def _runs(plan: Plan, chosen: BundlePlan, beside: Path, bundle: str, common: Sequence[str]) -> Iterator[Run]:
-    photos = {
-        s.name: s for s in load(beside / chosen.segmenter, common).data.sources if not isinstance(s, RenderedSource)
+    files = {
+        "segmenter": (beside / chosen.segmenter, chosen.segmenter_set),
+        "gate": (beside / chosen.gate, chosen.gate_set),
     }
+    sources = load(files["segmenter"][0], common).data.sources
+    photos = {source.name: source for source in sources if not isinstance(source, RenderedSource)}
 
     def run(net: Net, role: str, what: str, changes: Sequence[str], **more: Any) -> Run:  # noqa: ANN401
         name = f"{bundle}/{role if role != 'main' else net}/{what}"
-        settings = load(beside / (chosen.segmenter if net == "segmenter" else chosen.gate), [*changes, *common])
+        file, own = files[net]
+        settings = load(file, [*own, *changes, *common])
         seed = more.pop("seed", 0)
         update: dict[str, Any] = {
             "name": name.replace("/", "-").lower(),

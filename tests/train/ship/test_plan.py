@@ -32,8 +32,9 @@ def test_every_plan_expands_and_its_header_is_its_command(path: Path) -> None:
         assert (path.parent / bundle.export).exists()
 
 
-def test_what_is_free_for_commercial_use_learns_from_nothing_else() -> None:
-    path = ROOT / "configs" / "train" / "ship" / "plan.yaml"
+@pytest.mark.parametrize("name", ["plan.yaml", "cpu.plan.yaml"])
+def test_what_is_free_for_commercial_use_learns_from_nothing_else(name: str) -> None:
+    path = ROOT / "configs" / "train" / "ship" / name
     for run in runs_of(read_plan(path), path, "default"):
         assert {source.name for source in run.settings.data.sources} <= {"rendered", "uav315", "metu3k"}, run.name
 
@@ -68,6 +69,15 @@ def test_what_ships_learns_from_nearly_everything_and_overrides_reach_every_run(
     assert {source.validation for source in final.data.sources if source.kind != "rendered"} == {0.04}
     assert {run.settings.optimiser.epochs for run in research.values()} == {3}
     assert len({run.settings.folder for run in research.values()}) == len(research)
+
+
+def test_what_is_set_for_all_segmenters_holds_for_variants_but_not_for_gates() -> None:
+    path = ROOT / "configs" / "train" / "ship" / "cpu.plan.yaml"
+    runs = {run.name: run.settings for run in runs_of(read_plan(path), path, "research")}
+    assert {s.data.crop_px for name, s in runs.items() if "/gate/" not in name} == {192}
+    assert {s.data.crop_px for name, s in runs.items() if "/gate/" in name} == {256}
+    assert runs["research/yardstick/seed-0-fold-0"].model.name == "yardstick"
+    assert runs["research/yardstick/seed-0-fold-0"].model.options == {}
 
 
 def test_an_unknown_set_is_named(tmp_path: Path) -> None:
