@@ -145,7 +145,7 @@ def test_revisions_stay_apart_while_the_mission_goes_on(record: Path) -> None:
     flight = threading.Thread(target=fly)
     flight.start()
     rows: list[ReviewRow] = []
-    while not said.wait(0.001) or not rows:  # a person pauses between two; a lock held without a pause starves the flight
+    while not said.wait(0.001) or not rows:  # a person pauses; a lock held without a pause starves the flight
         rows.append(reviews.comment(FIRST, "x"))
     flight.join()
     everything = [*told, *(reviews.revision_of(row, FIRST) for row in rows)]
