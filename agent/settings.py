@@ -8,14 +8,11 @@ settings, so no dump, record or log can hold one: see `mqtt_password`.
 from __future__ import annotations
 
 import difflib
-import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -305,7 +302,7 @@ def mqtt_password(mqtt: MqttSettings, environment: Mapping[str, str]) -> SecretS
 
 def dump(settings: Settings) -> str:
     """Return the settings as a YAML file that `load` reads, each below its meaning; without secrets."""
-    return "\n".join(_yaml_lines(settings, settings.public(), indent="")) + "\n"
+    return strict_yaml.explained(settings, settings.public())
 
 
 def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[Keys, str | None, str]]:
@@ -388,28 +385,3 @@ def _hint(loc: Keys) -> str:
         model = (_section(model, key) if isinstance(key, str) else None) or model
     close = difflib.get_close_matches(str(loc[-1]), model.model_fields, n=1)
     return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(model.model_fields)}"
-
-
-def _yaml_lines(model: BaseModel, values: Mapping[str, Any], *, indent: str) -> Iterator[str]:
-    for name, field in type(model).model_fields.items():
-        part, value = getattr(model, name), values[name]
-        if field.description:
-            yield f"{indent}# {field.description}"
-        if isinstance(part, BaseModel):
-            yield f"{indent}{name}:"
-            yield from _yaml_lines(part, value, indent=f"{indent}  ")
-        elif isinstance(part, tuple) and part and isinstance(part[0], BaseModel):
-            yield f"{indent}{name}:"
-            for item, item_values in zip(part, value, strict=True):
-                first, *others = _yaml_lines(item, item_values, indent="")
-                yield f"{indent}  - {first}"
-                yield from (f"{indent}    {line}" for line in others)
-        else:
-            yield f"{indent}{name}: {_yaml_scalar(value)}"
-
-
-def _yaml_scalar(value: object) -> str:
-    """Return a value that no reader of YAML can misunderstand: text always stands in quotes."""
-    if isinstance(value, str):
-        return str(yaml.safe_dump(value, default_style='"', allow_unicode=True, width=math.inf)).strip()
-    return json.dumps(value)

@@ -6,12 +6,16 @@ tags are faults, not values: the one who wrote the file should never have to kno
 
 from __future__ import annotations
 
+import json
+import math
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from pydantic import BaseModel
 
 from agent.errors import ConfigError
 
@@ -132,5 +136,40 @@ class _Reader:
         self._found.faults.append((place, f"{dotted(at)}: {text}" if at else text))
 
 
+def explained(model: BaseModel, values: Mapping[str, Any]) -> str:
+    """Return settings as a YAML file that `read` reads, each below its meaning.
+
+    Args:
+        model: the settings; the descriptions of its fields are the meanings.
+        values: what to write of them, plain values by the names of the fields.
+    """
+    return "\n".join(_lines(model, values, indent="")) + "\n"
+
+
 def _place(path: Path, mark: yaml.Mark) -> Place:
     return Place(str(path), mark.line + 1, mark.column + 1)
+
+
+def _lines(model: BaseModel, values: Mapping[str, Any], *, indent: str) -> Iterator[str]:
+    for name, setting in type(model).model_fields.items():
+        part, value = getattr(model, name), values[name]
+        if setting.description:
+            yield f"{indent}# {setting.description}"
+        if isinstance(part, BaseModel):
+            yield f"{indent}{name}:"
+            yield from _lines(part, value, indent=f"{indent}  ")
+        elif isinstance(part, tuple) and part and isinstance(part[0], BaseModel):
+            yield f"{indent}{name}:"
+            for item, item_values in zip(part, value, strict=True):
+                first, *others = _lines(item, item_values, indent="")
+                yield f"{indent}  - {first}"
+                yield from (f"{indent}    {line}" for line in others)
+        else:
+            yield f"{indent}{name}: {_scalar(value)}"
+
+
+def _scalar(value: object) -> str:
+    """Return a value that no reader of YAML can misunderstand: text always stands in quotes."""
+    if isinstance(value, str):
+        return str(yaml.safe_dump(value, default_style='"', allow_unicode=True, width=math.inf)).strip()
+    return json.dumps(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -135,10 +136,14 @@ class StopBetweenBatches(Callback):
     """Ctrl-C ends a run before the next batch; a second one at once.
 
     An exception out of nowhere, in the middle of a file or of torch's own work, could leave anything behind.
+
+    Args:
+        until: on the monotonic clock; a batch that would begin later ends the run too. None: never.
     """
 
-    def __init__(self) -> None:
-        self._asked = False
+    def __init__(self, until: float | None = None) -> None:
+        self._asked, self._until = False, until
+        self.time_is_over = False
 
     def ask(self, _number: int, _frame: FrameType | None) -> None:
         """Take note of the signal."""
@@ -148,7 +153,8 @@ class StopBetweenBatches(Callback):
 
     def on_train_batch_start(self, *_: object) -> None:
         """End the run if it was asked for."""
-        if self._asked:
+        self.time_is_over = not self._asked and self._until is not None and time.monotonic() > self._until
+        if self._asked or self.time_is_over:
             raise KeyboardInterrupt
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,7 +33,9 @@ app.add_typer(plot, name="plot")
 JsonOut = Annotated[bool, typer.Option("--json", help="Print one object.")]
 
 _faults_told = partial(
-    faults_told, "crack-train", interrupted="stopped; what was finished is kept, fit goes on with --resume"
+    faults_told,
+    "crack-train",
+    interrupted="stopped; what was finished is kept; fit goes on with --resume, table and ship by the same command",
 )
 
 
@@ -61,7 +64,10 @@ def fit(
     overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value", metavar="[KEY=VALUE]...")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last whole epoch.")] = False,
 ) -> None:
-    """Train a segmenter or a gate."""
+    """Train a segmenter or a gate; print-config tells every setting.
+
+    Memory is short? compute.checkpoint_gradients=true, compute.precision=bf16-mixed, a smaller optimiser.batch.
+    """
     with _faults_told():
         from train import settings as train_settings
 
@@ -84,6 +90,18 @@ def fit(
             )
         score = "no score" if result.best_score is None else f"score {result.best_score:.4f}"
         typer.echo(f"{chosen.folder / BEST}  epoch {result.best_epoch} of {result.epochs}, {score}")
+
+
+@app.command("print-config")
+def print_config(
+    config: Annotated[Path, typer.Argument(help="Settings, YAML; see configs/train.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value", metavar="[KEY=VALUE]...")] = None,
+) -> None:
+    """Print a run's settings as they are resolved, each with its meaning."""
+    with _faults_told():
+        from train import settings as train_settings
+
+        typer.echo(train_settings.dump(train_settings.load(config, overrides or [])), nl=False)
 
 
 @app.command()
@@ -124,6 +142,10 @@ def evaluate(
 @app.command()
 def table(
     paper: Annotated[str, typer.Argument(help="A folder of configs/train/papers, or a path to one like it.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="section.key=value for every row, such as optimiser.epochs=20", metavar="[KEY=VALUE]..."),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Small networks and few steps: the order of rows in kind.")
     ] = False,
@@ -133,6 +155,12 @@ def table(
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Where the runs go; runs/tables/PAPER if not given.")
+    ] = None,
+    rows: Annotated[
+        list[str] | None, typer.Option("--rows", help="Rows whose label holds this; may be given again. Else all.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0, help="Stop after so many; the same command goes on.")
     ] = None,
 ) -> None:
     """Train the rows of a paper's table and print ours beside the paper's; what is trained already is kept."""
@@ -147,12 +175,30 @@ def table(
         def told(line: str) -> None:
             typer.echo(line, err=True)
 
-        found, results = tables.run_table(folder, place, quick=quick, seeds=seeds, data=data, told=told)
+        until = None if minutes is None else time.monotonic() + 60 * minutes
+        found, results = tables.run_table(
+            folder,
+            place,
+            quick=quick,
+            seeds=seeds,
+            data=data,
+            overrides=overrides or (),
+            only=rows or (),
+            until=until,
+            told=told,
+        )
+        wanted = len(tables.chosen_rows(found, quick=quick, only=rows or ()))
+        if not results:
+            told(f"time is over before the first of {wanted} rows was done; the same command goes on")
+            raise KeyboardInterrupt
         stem = place / ("quick" if quick else "whole")
         tables.save_csv(found, results, stem.with_suffix(".csv"))
         tables.save_picture(found, results, stem.with_suffix(".png"))
         Console(width=None if sys.stdout.isatty() else 200).print(tables.drawn(found, results))
         typer.echo(f"{stem}.csv  {stem}.png")
+        if len(results) < wanted:
+            told(f"time is over: {len(results)} of {wanted} rows; the same command goes on")
+            raise KeyboardInterrupt
 
 
 Run = Annotated[Path, typer.Argument(help="A run's folder, or a checkpoint.")]

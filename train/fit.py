@@ -57,6 +57,10 @@ class MemoryFullError(CrackscoutError):
     """What was asked for does not fit into memory."""
 
 
+class TimeOverError(CrackscoutError):
+    """A run was stopped by the clock; the last whole epoch's checkpoint is there."""
+
+
 class Result(Strict):
     """How a run ended."""
 
@@ -69,7 +73,7 @@ class Result(Strict):
     near_duplicates: tuple[tuple[str, str], ...] = ()  # all but equal photos, one learnt from and one judged by
 
 
-def fit(settings: Settings, *, resume: bool = False, progress: bool = False) -> Result:
+def fit(settings: Settings, *, resume: bool = False, progress: bool = False, until: float | None = None) -> Result:
     """Train a network into `settings.folder`.
 
     Under `torchrun` every process calls this; they share each batch, and the first one writes.
@@ -79,17 +83,19 @@ def fit(settings: Settings, *, resume: bool = False, progress: bool = False) -> 
         resume: go on after the last whole epoch, or from the start if there is none; gives the weights of a run that
             was never stopped.
         progress: draw a bar on stderr.
+        until: on the monotonic clock; no batch begins later, the run is stopped. For a run of one process.
 
     Raises:
         ConfigError: settings that do not fit the data or, resuming, the run.
         InputError: a data folder is missing or incomplete.
         OutputError: the folder already holds a run.
+        TimeOverError: `until` came before its end.
         KeyboardInterrupt: it was stopped; the last whole epoch's checkpoint is there.
     """
     place = this_process()
     settings.crops_at_once(place.processes)
     with leaving_together(place), _memory_told(settings):
-        return _fit(settings, place, resume=resume, progress=progress)
+        return _fit(settings, place, resume=resume, progress=progress, until=until)
 
 
 @contextmanager
@@ -103,11 +109,19 @@ def _memory_told(settings: Settings) -> Iterator[None]:
         raise MemoryFullError(
             f"out of memory with {settings.model.name} and optimiser.batch={settings.optimiser.batch} crops of "
             f"data.crop_px={settings.data.crop_px}; lower either or the network's options, or set "
-            "compute.precision=bf16-mixed; --resume goes on after the last whole epoch"
+            f"{_frugal(settings)}; --resume goes on after the last whole epoch"
         ) from exc
 
 
-def _fit(settings: Settings, place: Place, *, resume: bool, progress: bool) -> Result:
+def _frugal(settings: Settings) -> str:
+    """Return the settings that save memory and are not yet made."""
+    compute = settings.compute
+    ways = ["compute.checkpoint_gradients=true"] if not compute.checkpoint_gradients else []
+    ways += ["compute.precision=bf16-mixed"] if compute.precision == "32-true" else []
+    return " or ".join(ways) or "another network"
+
+
+def _fit(settings: Settings, place: Place, *, resume: bool, progress: bool, until: float | None) -> Result:
     start = time.monotonic()
     folder = settings.folder
     if place.first:
@@ -126,7 +140,7 @@ def _fit(settings: Settings, place: Place, *, resume: bool, progress: bool) -> R
     log, samples = EpochLog(folder / LOG_NAME), EpochSamples(folder / SAMPLES, settings, sides)
     trainer = _trainer(settings, task, [log, samples, best, last, *_early_stop(settings)], place, progress=progress)
     checkpoint = folder / LAST if resume and (folder / LAST).exists() else None
-    _run(trainer, task, _Crops(settings, sides, place), checkpoint)
+    _run(trainer, task, _Crops(settings, sides, place), checkpoint, StopBetweenBatches(until))
     result = Result(
         epochs=trainer.current_epoch,
         best_epoch=_best_epoch(folder / LOG_NAME),
@@ -311,9 +325,15 @@ def _board(folder: Path) -> TensorBoardLogger:
     return TensorBoardLogger(folder, name="", version=BOARD, filename_suffix=f".{sessions}")
 
 
-def _run(trainer: lightning.Trainer, task: CrackTask, crops: _Crops, checkpoint: Path | None) -> None:
+def _run(
+    trainer: lightning.Trainer,
+    task: CrackTask,
+    crops: _Crops,
+    checkpoint: Path | None,
+    stop: StopBetweenBatches | None = None,
+) -> None:
     """Train, and turn lightning's own way of ending on Ctrl-C into the usual one."""
-    on_interrupt, stop = signal.getsignal(signal.SIGINT), StopBetweenBatches()
+    on_interrupt, stop = signal.getsignal(signal.SIGINT), stop or StopBetweenBatches()
     trainer.callbacks.append(stop)  # type: ignore[attr-defined]  # a list, whatever lightning types
     signal.signal(signal.SIGINT, stop.ask)
     with warnings.catch_warnings():
@@ -327,9 +347,12 @@ def _run(trainer: lightning.Trainer, task: CrackTask, crops: _Crops, checkpoint:
         try:
             trainer.fit(task, datamodule=crops, ckpt_path=checkpoint, weights_only=False)
         except SystemExit as exc:
-            raise KeyboardInterrupt from exc
+            if not stop.time_is_over:
+                raise KeyboardInterrupt from exc
         finally:
             signal.signal(signal.SIGINT, on_interrupt)
+    if stop.time_is_over:
+        raise TimeOverError("time is over; what was finished is kept")
     if trainer.interrupted:
         raise KeyboardInterrupt
 

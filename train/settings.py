@@ -19,6 +19,7 @@ from train.data.layouts import LayoutName
 
 Task = Literal["segment", "gate"]
 Mix = Literal["pooled", "sets"]
+Border = Literal["reflect", "nearest"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -105,11 +106,22 @@ class Augment(Strict):
     flip: bool = Field(default=True, description="Left for right, in half of the crops.")
     flip_vertical: bool = Field(default=False, description="Top for bottom, in half; quarter turns and flip have it.")
     rotate: bool = Field(default=True, description="By quarter turns.")
-    turn_deg: float = Field(default=0.0, ge=0, le=45, description="Further turned by +- this; resident data only.")
+    turn_deg: float = Field(default=0.0, ge=0, le=180, description="Further turned by +- this.")
+    shear_deg: float = Field(default=0.0, ge=0, le=45, description="What stands upright leans by +- this.")
+    shift: Share = Field(
+        default=0.0,
+        description="Crops may leave the picture by so much of their side; of one labelled as a whole they do not.",
+    )
+    border: Border = Field(
+        default="reflect",
+        description="What fills a crop beyond its picture, in image and mask: the mirror image, or the nearest pixels.",
+    )
     gamma: float = Field(default=0.3, ge=0, le=1, description="Exponent up to e to the power of +- this.")
     brightness: Share = 0.15
     contrast: Share = 0.3
     colour: Share = Field(default=0.06, description="Gain of each channel, +- this.")
+    hue: float = Field(default=0.0, ge=0, le=0.5, description="Turned by +- this share of the circle of colours.")
+    saturation: Share = Field(default=0.0, description="Of colours, multiplied by 1 +- this.")
     grey: Share = Field(default=0.1, description="Share of the crops that lose their colour.")
     blur_px: float = Field(default=1.2, ge=0, le=10, description="Largest standard deviation; on 30 % of the crops.")
     noise: Share = Field(default=0.04, description="Largest standard deviation, of full scale; on half of the crops.")
@@ -158,8 +170,6 @@ class Data(Strict):
     def _resident_where_needed(self) -> Self:
         pairs = [source for source in self.sources if isinstance(source, PairSource)]
         wanted = [f"{s.name}.{key}" for s in pairs for key in ("widen_px", "margin_px") if getattr(s, key)]
-        if self.augment.turn_deg:
-            wanted.append("augment.turn_deg")
         if wanted and not self.resident:
             raise ValueError(f"{', '.join(wanted)}: crops made from files do not know it; set data.resident=true")
         if self.resident and self.workers:
@@ -224,6 +234,11 @@ class Compute(Strict):
     accelerator: Literal["cpu", "gpu", "auto"] = "auto"
     threads: PositiveInt | None = Field(default=None, description="CPU threads; None leaves it to torch.")
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    checkpoint_gradients: bool = Field(
+        default=False,
+        description="Compute what lies inside the network's blocks again for the gradient instead of keeping it: the "
+        "same weights come out, with less memory and about a third more arithmetic.",
+    )
     samples: int = Field(default=2, ge=0, description="Photos drawn into samples/ after each epoch of a segmenter.")
     tensorboard: bool = Field(default=False, description="Write what log.csv holds for TensorBoard too.")
 
@@ -326,6 +341,11 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
     if faults:
         raise ConfigError(f"{path}: {len(faults)} to fix: {'; '.join(faults)}")
     return settings
+
+
+def dump(settings: Settings) -> str:
+    """Return the settings as a YAML file that `load` reads, each below its meaning."""
+    return strict_yaml.explained(settings, settings.model_dump(mode="json"))
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:

@@ -22,7 +22,7 @@ from agent import strict_yaml
 from agent.contract.strict import Strict
 from agent.errors import ConfigError
 from train.checkpoint import load_checkpoint
-from train.fit import LAST, RUN_NAME, fit
+from train.fit import LAST, RUN_NAME, TimeOverError, fit
 from train.held_back import judge_held_back, multiply_adds
 from train.settings import RenderedSource, Settings, load
 
@@ -98,6 +98,9 @@ def run_table(
     quick: bool = False,
     seeds: int = 1,
     data: Path | None = None,
+    overrides: Sequence[str] = (),
+    only: Sequence[str] = (),
+    until: float | None = None,
     told: Callable[[str], None] = lambda _: None,
 ) -> tuple[PaperTable, list[Result]]:
     """Train and judge every row.
@@ -108,39 +111,80 @@ def run_table(
         quick: with `quick` and `quick_epochs` of the table, and its quick rows alone.
         seeds: how many runs of each row, from seed 0.
         data: in place of the rows' data.root, or the folder of the one set that a row has.
+        overrides: `section.key=value` for every row, behind all that the table changes.
+        only: rows whose label holds one of these; none for all.
+        until: on the monotonic clock; the run that goes on then is stopped, to be taken up by the same call.
         told: is told what is being trained.
+
+    Returns:
+        The table, whose note says what `overrides` changed, and the rows that are done: all, unless time was over.
 
     Raises:
         CrackscoutError: see `train.fit.fit`.
+        KeyboardInterrupt: stopped by a signal.
     """
     table = read_table(folder)
-    results = []
-    for row in (row for row in table.rows if row.quick or not quick):
+    if overrides:
+        table = table.model_copy(update={"note": f"{table.note} Changed here: {', '.join(overrides)}."})
+    results: list[Result] = []
+    for row in chosen_rows(table, quick=quick, only=only):
         runs = []
         for seed in range(seeds):
-            settings = _settings(folder, table, row, out, quick=quick, seed=seed, data=data)
+            settings = _settings(folder, table, row, out, quick=quick, seed=seed, data=data, overrides=overrides)
             told(f"{row.label}, seed {seed}: {settings.optimiser.epochs} epochs into {settings.folder}")
-            runs.append((settings, _trained(settings)))
+            try:
+                runs.append((settings, _trained(settings, until)))
+            except TimeOverError:
+                return table, results
         results.append(_judged(row, table, runs))
     return table, results
 
 
+def chosen_rows(table: PaperTable, *, quick: bool, only: Sequence[str]) -> list[Row]:
+    """Return the rows that are to be trained.
+
+    Raises:
+        ConfigError: none is called so, or none of them is for --quick.
+    """
+    for part in only:
+        if not any(part in row.label for row in table.rows):
+            raise ConfigError(f"--rows {part!r}: no row's label holds it; there are {_listed(table.rows)}")
+    rows = [row for row in table.rows if (row.quick or not quick) and (not only or any(p in row.label for p in only))]
+    if not rows:
+        small = [row for row in table.rows if row.quick]
+        raise ConfigError(f"--rows: none of them is for --quick; those are {_listed(small)}")
+    return rows
+
+
+def _listed(rows: Sequence[Row]) -> str:
+    return "; ".join(row.label for row in rows)
+
+
 def _settings(
-    folder: Path, table: PaperTable, row: Row, out: Path, *, quick: bool, seed: int, data: Path | None
+    folder: Path,
+    table: PaperTable,
+    row: Row,
+    out: Path,
+    *,
+    quick: bool,
+    seed: int,
+    data: Path | None,
+    overrides: Sequence[str] = (),
 ) -> Settings:
     epochs = (table.quick_epochs if quick else None) or row.epochs
     name = f"{Path(row.config).stem}-{row.epochs or 'as-it-is'}-{'quick' if quick else 'whole'}-{seed}"
-    overrides = [
+    changes = [
         *(table.quick if quick else ()),
         *(row.quick_settings if quick else ()),
         *([f"optimiser.epochs={epochs}"] if epochs else []),
+        *overrides,
         f"seed={seed}",
         f"out={json.dumps(str(out / name))}",
     ]
     config = folder / row.config
     if data is not None:
-        overrides += _at(data, load(config, overrides))
-    return load(config, overrides)
+        changes += _at(data, load(config, changes))
+    return load(config, changes)
 
 
 def _at(data: Path, settings: Settings) -> list[str]:
@@ -152,16 +196,21 @@ def _at(data: Path, settings: Settings) -> list[str]:
     return [f"data.root={json.dumps(str(root))}"]
 
 
-def _trained(settings: Settings) -> float:
-    """Train, or find it done; return the seconds it took."""
+def _trained(settings: Settings, until: float | None) -> float:
+    """Train, or find it done; return the seconds it took.
+
+    Raises:
+        TimeOverError: it was stopped by the clock.
+    """
     record = settings.folder / RUN_NAME
     if record.exists():
         content = json.loads(record.read_text(encoding="utf-8"))
-        if Settings.model_validate(content["settings"]) != settings:
+        before = Settings.model_validate(content["settings"])
+        if before.model_copy(update={"compute": settings.compute}) != settings:  # where it runs is no part of a row
             raise ConfigError(f"{settings.folder}: holds a run with other settings; remove it, or name another --out")
         if "result" in content:
             return float(content["result"]["seconds"])
-    return fit(settings, resume=record.exists()).seconds
+    return fit(settings, resume=record.exists(), until=until).seconds
 
 
 def _judged(row: Row, table: PaperTable, runs: Sequence[tuple[Settings, float]]) -> Result:

@@ -16,6 +16,7 @@ from agent.errors import InputError
 from train.calibration import Calibration
 from train.data.crops import Batch
 from train.data.sources import Sides, SourceFacts
+from train.models.recompute import recompute_blocks
 from train.models.reparam import fused
 from train.models.variance import without_variance_head
 from train.objectives import Moment, build_network, build_objective
@@ -60,6 +61,8 @@ class CrackTask(lightning.LightningModule):
             multi_avg_fn=get_ema_multi_avg_fn(settings.optimiser.ema),  # type: ignore[no-untyped-call]
             use_buffers=True,
         ).requires_grad_(requires_grad=False)
+        if settings.compute.checkpoint_gradients:
+            recompute_blocks(self.net)  # its average and its copies learn nothing
         self._settings, self._sides = settings, sides
         self._epoch_loss: list[Tensor] = []
         self.skipped: Counter[str] = Counter()  # message about a picture -> how often it was passed over

@@ -14,6 +14,7 @@ from tests.support.commands import crack
 from tests.support.training import tiny_settings, write_pairs
 from train.cli import app
 from train.fit import BEST, fit
+from train.settings import load
 
 
 def run(*arguments: object) -> Result:
@@ -50,6 +51,19 @@ def test_unknown_settings_end_with_2_and_one_line(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "did you mean optimiser?" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_settings_are_printed_with_their_meaning_and_can_be_read_again(photos: Path, tmp_path: Path) -> None:
+    settings = tiny_settings(photos, tmp_path / "run")
+    config, printed = tmp_path / "run.yaml", tmp_path / "printed.yaml"
+    config.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    done = run("print-config", config, "compute.checkpoint_gradients=true")
+    assert done.exit_code == 0, done.stderr
+    assert "# Compute what lies inside the network's blocks again" in done.stdout
+    printed.write_text(done.stdout)
+    read = load(printed)
+    assert read.compute.checkpoint_gradients
+    assert read.model_copy(update={"compute": settings.compute}) == settings
 
 
 def test_a_missing_data_folder_ends_with_2_and_its_name(tmp_path: Path) -> None:

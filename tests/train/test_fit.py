@@ -23,14 +23,14 @@ from tensorboardX.proto.event_pb2 import Event
 from agent.errors import ConfigError, InputError, OutputError
 from tests.support.commands import ROOT, call, variables
 from tests.support.training import tiny_settings
-from tests.support.training_runs import stop_within_epoch
+from tests.support.training_runs import equal, stop_within_epoch, weights
 from train import settings as train_settings
 from train.callbacks import StopBetweenBatches
 from train.checkpoint import load_checkpoint
 from train.data.crops import Batch
 from train.data.reading import read_rgb
 from train.data.sources import open_sources
-from train.fit import BEST, BOARD, LAST, LOG_NAME, RUN_NAME, SAMPLES, MemoryFullError, _Crops, fit
+from train.fit import BEST, BOARD, LAST, LOG_NAME, RUN_NAME, SAMPLES, MemoryFullError, TimeOverError, _Crops, fit
 from train.settings import Settings
 
 # enough steps that a signal which comes late on a busy machine still comes before the end
@@ -119,6 +119,42 @@ def test_memory_that_is_not_there_is_told_with_what_to_lower(photos: Path, tmp_p
     )
     with pytest.raises(MemoryFullError, match=r"optimiser\.batch=2 crops of data\.crop_px=32; lower either"):
         fit(settings)
+
+
+@pytest.mark.parametrize(
+    ("task", "loss"), [("segment", "holistic"), ("segment", "cirl"), ("gate", "cross_entropy"), ("gate", "gagl")]
+)
+def test_checkpointed_gradients_give_the_same_weights(task: str, loss: str, photos: Path, tmp_path: Path) -> None:
+    """To 1e-6; the average, the running statistics and what the objective keeps among them."""
+    options: dict[str, object] = {"gagl": {"burn_in_epochs": 1}}.get(loss, {})  # type: ignore[assignment]
+    usual = tiny_settings(photos, tmp_path / "usual", task=task, loss={"name": loss, "options": options})
+    compute = usual.compute.model_copy(update={"checkpoint_gradients": True})
+    fit(usual)
+    fit(usual.model_copy(update={"compute": compute, "out": tmp_path / "frugal"}))
+    expected, found = (weights(tmp_path / name / LAST) for name in ("usual", "frugal"))
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-6, atol=1e-6, msg=name)
+
+
+def test_what_is_told_where_memory_is_short_is_not_what_was_done_already(photos: Path, tmp_path: Path) -> None:
+    huge = tiny_settings(photos, tmp_path / "run", model={"name": "half_res_unet", "options": {"widths": [8, 10**12]}})
+    with pytest.raises(MemoryFullError, match=r"compute\.checkpoint_gradients=true or compute\.precision=bf16-mixed"):
+        fit(huge)
+    spared = huge.compute.model_copy(update={"checkpoint_gradients": True})
+    with pytest.raises(MemoryFullError, match=r"options, or set compute\.precision=bf16-mixed;"):
+        fit(huge.model_copy(update={"compute": spared, "out": tmp_path / "other"}))
+
+
+def test_a_run_that_is_stopped_by_the_clock_goes_on_to_the_same_weights(photos: Path, tmp_path: Path) -> None:
+    settings = tiny_settings(photos, tmp_path / "run", optimiser={"batch": 2, "epochs": 3, "steps_per_epoch": 3})
+    with pytest.raises(TimeOverError):
+        fit(settings, until=time.monotonic() - 1)
+    assert not (settings.folder / LAST).exists(), "not even a first batch was begun"
+    fit(settings, resume=True)
+    whole = settings.model_copy(update={"out": tmp_path / "whole"})
+    fit(whole)
+    assert equal(weights(settings.folder / LAST), weights(whole.folder / LAST))
 
 
 def test_samples_are_drawn_after_each_epoch(photos: Path, tmp_path: Path) -> None:

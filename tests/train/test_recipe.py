@@ -62,8 +62,6 @@ def test_folds_that_make_no_sense_are_refused(photos: Path, tmp_path: Path, wron
 
 def test_what_only_resident_data_know_is_refused_without(photos: Path, tmp_path: Path) -> None:
     settings = tiny_settings(photos, tmp_path)
-    with pytest.raises(ValueError, match=r"augment\.turn_deg: .*resident=true"):
-        with_data(settings, augment={"turn_deg": 10})
     sources = [{**s, "margin_px": 2} if s["kind"] == "pairs" else s for s in settings.model_dump()["data"]["sources"]]
     with pytest.raises(ValueError, match=r"pairs\.margin_px"):
         with_data(settings, sources=sources)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from agent.errors import ConfigError, InputError
 from tests.support.commands import crack
 from train.fit import RUN_NAME, fit
 from train.objectives import build_network, build_objective
-from train.settings import load
+from train.settings import Augment, load
 from train.tables import drawn, read_table, run_table, save_csv, save_picture
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "train"
@@ -82,6 +83,26 @@ def test_a_step_of_every_row_can_be_taken(path: Path, photos: Path, tmp_path: Pa
     assert path.read_text().startswith("# ")
     assert f"crack-train fit configs/train/papers/{path.parent.name}/{path.name}" in path.read_text()
     assert fit(load(path, tiny(path, photos, tmp_path / "run"))).epochs >= 1
+
+
+STILL = Augment(
+    scale=(1, 1), flip=False, rotate=False, seek=0, gamma=0, brightness=0, contrast=0, colour=0, grey=0, blur_px=0,
+    noise=0, jpeg=0,
+)  # fmt: skip
+PRINTED = {  # what each paper says it varies, section by section; random crops come with every crop
+    "adaptive_wce": {"turn_deg", "shift", "scale", "flip", "flip_vertical", "shear_deg", "border"},  # III-B
+    "spiral_net": {"flip", "flip_vertical"},  # 3: "flipping either horizontally or vertically"
+    "cirl": {"flip", "rotate"},  # 4.1: mirrored left for right, by 90, 180 and 270 degrees
+    "deeplab_focal": {"flip", "flip_vertical", "blur_px", "hue", "saturation", "brightness", "contrast"},  # 3.3
+    "gagl": {"flip"},  # 4.1; and patches from a generator network, which are not made here
+}
+
+
+@pytest.mark.parametrize("path", ROWS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_row_varies_its_crops_as_its_paper_says_and_in_no_other_way(path: Path) -> None:
+    chosen = load(path).data.augment
+    varied = {name for name in Augment.model_fields if getattr(chosen, name) != getattr(STILL, name)}
+    assert varied - {"seek"} == PRINTED[path.parent.name]
 
 
 @pytest.mark.parametrize("folder", TABLES, ids=lambda folder: folder.name)
@@ -207,6 +228,45 @@ def test_the_multiply_adds_of_a_convolution_are_counted_by_hand(small_table: Pat
     assert result.multiply_adds == down + up + conv(4, 1, 64, 1)
 
 
+def test_a_setting_can_be_changed_for_every_row_and_the_note_says_so(small_table: Path, tmp_path: Path) -> None:
+    table, results = run_table(
+        small_table, tmp_path / "out", quick=True, overrides=["optimiser.epochs=2", "optimiser.batch=1"]
+    )
+    assert [result.epochs for result in results] == [2]
+    assert table.note == "made up Changed here: optimiser.epochs=2, optimiser.batch=1."
+    (record,) = (tmp_path / "out").glob(f"*/{RUN_NAME}")
+    assert json.loads(record.read_text())["settings"]["optimiser"]["batch"] == 1
+
+
+def test_rows_are_chosen_by_their_labels(small_table: Path, tmp_path: Path) -> None:
+    _, results = run_table(small_table, tmp_path / "out", only=["dic"], overrides=["optimiser.epochs=1"])
+    assert [result.row.label for result in results] == ["dice"]
+    with pytest.raises(ConfigError, match=r"--rows 'focal': no row's label holds it; there are cross-entropy; dice"):
+        run_table(small_table, tmp_path / "none", only=["dice", "focal"])
+    with pytest.raises(ConfigError, match="none of them is for --quick; those are cross-entropy"):
+        run_table(small_table, tmp_path / "none", only=["dice"], quick=True)
+
+
+def test_a_table_whose_time_is_over_gives_the_rows_that_are_done_and_goes_on(small_table: Path, tmp_path: Path) -> None:
+    def told(line: str) -> None:
+        lines.append(line)
+
+    lines: list[str] = []
+    run_table(small_table, tmp_path / "out", only=["cross-entropy"])
+    _, results = run_table(small_table, tmp_path / "out", until=time.monotonic() - 1, told=told)
+    assert [result.row.label for result in results] == ["cross-entropy"]
+    assert len(lines) == 2, "the second row was begun"
+    _, results = run_table(small_table, tmp_path / "out")
+    assert [result.row.label for result in results] == ["cross-entropy", "dice"]
+
+
+def test_where_a_row_was_trained_is_no_part_of_it(small_table: Path, tmp_path: Path) -> None:
+    """Begun on one machine, taken up on another."""
+    _, first = run_table(small_table, tmp_path / "out", quick=True, overrides=["compute.threads=1"])
+    _, again = run_table(small_table, tmp_path / "out", quick=True, overrides=["compute.checkpoint_gradients=true"])
+    assert [result.seconds for result in again] == [result.seconds for result in first]
+
+
 def test_a_folder_with_another_run_is_not_taken_for_this_one(small_table: Path, tmp_path: Path) -> None:
     run_table(small_table, tmp_path / "out", quick=True)
     config = small_table / "a.yaml"
@@ -239,6 +299,17 @@ def test_the_command_prints_the_table_and_says_where_it_is(small_table: Path, tm
     assert "ODS, strict: ours" in done.stdout
     assert (tmp_path / "out" / "quick.csv").is_file()
     assert "cross-entropy, seed 0" in done.stderr
+
+
+def test_the_command_says_what_it_left_undone_when_its_minutes_are_over(small_table: Path, tmp_path: Path) -> None:
+    """Exit 130, as after Ctrl-C: the same command goes on."""
+    command = ("crack-train", "table", small_table, "--out", tmp_path / "out")
+    done = crack(*command, "--rows", "cross-entropy", "optimiser.epochs=1")
+    assert done.returncode == 0, done.stderr
+    done = crack(*command, "optimiser.epochs=1", "--minutes", "0")
+    assert done.returncode == 130, done.stderr
+    assert "1 of 2 rows; the same command goes on" in done.stderr
+    assert "cross-entropy" in done.stdout
 
 
 def test_an_unknown_table_is_told_which_there_are(small_table: Path) -> None:

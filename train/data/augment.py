@@ -1,15 +1,22 @@
-"""Random changes of a crop. Where things are changes for image and mask alike; what they look like, for the image."""
+"""Random changes of a crop. Where things are changes for image and mask alike; what they look like, for the image.
+
+Quarter turns, mirroring and whole shifts move pixels as they are. Turns by other angles and shear resample the picture
+at its own scale, and only then is the crop resized, so that a reduced crop is averaged over all that it shows.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Final
 
 import cv2
 import numpy as np
 
-from agent.contract.arrays import Bool, Float32, UInt8
-from train.settings import Augment
+from agent.contract.arrays import Bool, Float32, Float64, UInt8
+from train.settings import Augment, Border
 
+_BORDERS: Final[Mapping[Border, int]] = {"reflect": cv2.BORDER_REFLECT_101, "nearest": cv2.BORDER_REPLICATE}
 _THIN = 0.4  # a reduced pixel is crack from this share on: at 0.5 a crack of 1 px vanishes when the picture is halved
 
 
@@ -24,14 +31,15 @@ def random_crop(
 ) -> tuple[UInt8, Bool | None]:
     """Return a square crop of the picture at a random place, scale and orientation, and its mask.
 
-    A picture smaller than the crop needs is continued by reflection at its far edges, as the agent does with frames.
+    A picture smaller than the crop needs is continued at its far edges, as the agent does with frames, and a crop that
+    reaches beyond the picture on all sides: as `augment.border` says.
 
     Args:
         rng: the source of everything random.
         image_rgb: (H, W, 3).
         mask: (H, W), or None.
         size_px: edge of the crop, px.
-        augment: `scale`, `seek`, `flip`, `flip_vertical` and `rotate` are used here.
+        augment: all that says where things are, and `border`.
         whole: keep all of the picture in sight, for one that is labelled as a whole.
     """
     scale = math.exp(rng.uniform(math.log(augment.scale[0]), math.log(augment.scale[1])))
@@ -39,10 +47,13 @@ def random_crop(
     height, width = image_rgb.shape[:2]
     if whole:
         side = max(side, height, width)
-    image_rgb, mask = pad(image_rgb, mask, max(side, height), max(side, width))
+    image_rgb, mask = pad(image_rgb, mask, max(side, height), max(side, width), augment.border)
     height, width = image_rgb.shape[:2]
     y, x = _corner(rng, mask, side, height, width, augment.seek)
-    image, truth = image_rgb[y : y + side, x : x + side], None if mask is None else mask[y : y + side, x : x + side]
+    if augment.turn_deg or augment.shear_deg or augment.shift:
+        image, truth = _moved(rng, image_rgb, mask, side, (x, y), augment, whole=whole)
+    else:
+        image, truth = image_rgb[y : y + side, x : x + side], None if mask is None else mask[y : y + side, x : x + side]
     if augment.rotate:
         turns = int(rng.integers(4))
         image, truth = np.rot90(image, turns), None if truth is None else np.rot90(truth, turns)
@@ -71,15 +82,57 @@ def _corner(
     )
 
 
-def pad(image_rgb: UInt8, mask: Bool | None, height: int, width: int) -> tuple[UInt8, Bool | None]:
-    """Continue a picture and its mask by reflection, below and to the right, to at least this extent."""
+def _moved(
+    rng: np.random.Generator,
+    image_rgb: UInt8,
+    mask: Bool | None,
+    side: int,
+    corner_xy: tuple[int, int],
+    augment: Augment,
+    *,
+    whole: bool,
+) -> tuple[UInt8, Bool | None]:
+    """Return a crop of `side` px that is turned, sheared and shifted about the middle of the one at a corner."""
+    angle, shear = (math.radians(rng.uniform(-1, 1) * limit) for limit in (augment.turn_deg, augment.shear_deg))
+    shift = rng.uniform(-1, 1, 2) * augment.shift * side * (not whole)
+    matrix = sampling_matrix(angle, shear)
+    middle = (side - 1) / 2
+    start = np.array(corner_xy) + middle + shift - matrix @ [middle, middle]
+    inverse = np.column_stack([matrix, start])
+    how = {
+        "dsize": (side, side),
+        "flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        "borderMode": _BORDERS[augment.border],
+    }
+    image = np.asarray(cv2.warpAffine(image_rgb, inverse, **how), np.uint8)
+    if mask is None:
+        return image, None
+    share = cv2.warpAffine(mask.view(np.uint8) * np.uint8(255), inverse, **how)
+    return image, np.asarray(share >= 255 * _THIN, np.bool_)
+
+
+def sampling_matrix(angle: float, shear: float) -> Float64:
+    """Return how a step in the crop moves in the picture, (2, 2), x before y.
+
+    Args:
+        angle: rad, by which the crop's axes are turned in the picture.
+        shear: rad, by which the crop's upright axis leans.
+    """
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    return np.asarray(turn @ np.array([[1.0, math.tan(shear)], [0.0, 1.0]]), np.float64)
+
+
+def pad(
+    image_rgb: UInt8, mask: Bool | None, height: int, width: int, border: Border = "reflect"
+) -> tuple[UInt8, Bool | None]:
+    """Continue a picture and its mask, below and to the right, to at least this extent."""
     below, right = max(height - image_rgb.shape[0], 0), max(width - image_rgb.shape[1], 0)
     if not below and not right:
         return image_rgb, mask
-    grown = cv2.copyMakeBorder(image_rgb, 0, below, 0, right, cv2.BORDER_REFLECT_101)
+    grown = cv2.copyMakeBorder(image_rgb, 0, below, 0, right, _BORDERS[border])
     if mask is None:
         return np.asarray(grown, np.uint8), None
-    truth = cv2.copyMakeBorder(mask.view(np.uint8), 0, below, 0, right, cv2.BORDER_REFLECT_101)
+    truth = cv2.copyMakeBorder(mask.view(np.uint8), 0, below, 0, right, _BORDERS[border])
     return np.asarray(grown, np.uint8), truth.astype(np.bool_)
 
 
@@ -105,6 +158,8 @@ def photometric(rng: np.random.Generator, image_rgb: UInt8, augment: Augment) ->
         sigma = rng.uniform(0.3, max(augment.blur_px, 0.3))
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
     image = _recoloured(rng, image, augment)
+    if augment.hue or augment.saturation:
+        image = _tinted(image, rng.uniform(-1, 1) * augment.hue, 1 + rng.uniform(-1, 1) * augment.saturation)
     if rng.random() < augment.grey:
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         image = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
@@ -125,6 +180,14 @@ def _recoloured(rng: np.random.Generator, image: UInt8, augment: Augment) -> UIn
     gains = 1 + rng.uniform(-augment.colour, augment.colour, 3)
     table = np.clip(level[:, None] * gains * 255 + 0.5, 0, 255).astype(np.uint8)
     return np.asarray(cv2.LUT(image, table[None]), np.uint8)
+
+
+def _tinted(image: UInt8, turn: float, factor: float) -> UInt8:
+    """Turn the hue by a share of the circle, and multiply the saturation; lightness as HSV has it stays."""
+    hsv = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0] + 360 * turn) % 360
+    hsv[..., 1] = np.clip(hsv[..., 1] * factor, 0, 1)
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255 + 0.5, np.float32).clip(0, 255).astype(np.uint8)
 
 
 def _noisy(rng: np.random.Generator, image: UInt8, sigma: float) -> UInt8:

@@ -55,6 +55,8 @@ def photographed(rng: np.random.Generator, image: Tensor, augment: Augment) -> T
     contrast = 1 + drawn(-augment.contrast, augment.contrast)
     image = (image - 0.5) * contrast + 0.5 + drawn(-augment.brightness, augment.brightness)
     image = (image * (1 + drawn(-augment.colour, augment.colour, 3))).clamp(0, 1)
+    if augment.hue or augment.saturation:
+        image = _tinted(image, drawn(-augment.hue, augment.hue)[:, 0], 1 + drawn(-1, 1) * augment.saturation)
     if len(grey):
         weights = image.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
         image = _with(image, grey, lambda some: (some * weights).sum(dim=1, keepdim=True).expand_as(some))
@@ -92,6 +94,31 @@ def as_jpeg(image: Tensor, quality: NDArray[np.int64]) -> Tensor:
     result = image.clone()
     result[..., :height, :width] = (back + 128 / 255).clamp(0, 1)
     return result
+
+
+def _tinted(image: Tensor, turn: Tensor, factor: Tensor) -> Tensor:
+    """Turn the hue and multiply the saturation, as HSV has them.
+
+    A colour is its largest channel less its saturation times what the hue leaves out of each channel.
+
+    Args:
+        image: (N, 3, H, W) in [0, 1].
+        turn: (N, 1, 1) share of the circle.
+        factor: (N, 1, 1, 1).
+    """
+    red, green, blue = image.unbind(1)
+    value, least = image.amax(1), image.amin(1)
+    span = (value - least).clamp_min(1e-12)
+    sector = torch.where(
+        value == red,
+        (green - blue) / span,
+        torch.where(value == green, 2 + (blue - red) / span, 4 + (red - green) / span),
+    )
+    hue = sector / 6 + turn
+    saturation = ((value - least) / value.clamp_min(1e-12))[:, None] * factor
+    place = (image.new_tensor([5.0, 3.0, 1.0]).view(1, 3, 1, 1) + 6 * hue[:, None]).remainder(6)
+    left_out = torch.minimum(place, 4 - place).clamp(0, 1)
+    return value[:, None] * (1 - saturation.clamp(0, 1) * left_out)
 
 
 def _with(image: Tensor, places: NDArray[np.int64], change: Callable[[Tensor], Tensor]) -> Tensor:

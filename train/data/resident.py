@@ -5,8 +5,8 @@ processes to decode and to warp pictures one by one would mostly wait. Here a ba
 and what a camera does to a picture is a few products over the batch.
 
 Batch i of epoch e is a pure function of the run's seed, e and i, on one kind of device: numpy draws where crops lie and
-how they look, torch the noise alone. Differences to `train.data.augment`: turns by any angle, and a picture that is
-smaller than the crop is continued by reflection on all sides.
+how they look, torch the noise alone. A difference to `train.data.augment`: a picture that is smaller than the crop is
+continued on all sides.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from agent.errors import InputError
 from train.data.camera import photographed
 from train.data.crops import Batch, Part
 from train.data.truth import margin, widened
-from train.settings import Augment, GateLabel, Task
+from train.settings import Augment, Border, GateLabel, Task
 
 _LEVELS = 3  # whole, half, quarter: a crop that shrinks its content takes the level that is nearest in size
 _CHANNELS = 5  # red, green, blue, crack, not to be learnt from
@@ -45,6 +45,7 @@ class Draws:
     centre_yx: NDArray[np.float64]  # (N, 2), px of the picture
     angle: NDArray[np.float64]  # rad
     mirrored: NDArray[np.bool_]
+    shear: NDArray[np.float64]  # rad
 
 
 class ResidentPictures:
@@ -127,18 +128,29 @@ class ResidentPictures:
         if augment.flip_vertical:  # half a turn of the mirror's picture
             upturned = rng.random(count) < 0.5
             angle, mirrored = angle + np.pi * upturned, mirrored ^ upturned
-        return Draws(picture, scale, centre, angle, mirrored)
+        shear = np.zeros(count)
+        if augment.shear_deg:
+            shear = rng.uniform(-1, 1, count) * math.radians(augment.shear_deg)
+        if augment.shift:
+            centre = centre + rng.uniform(-1, 1, (count, 2)) * augment.shift * side * ~whole[:, None]
+        return Draws(picture, scale, centre, angle, mirrored, shear)
 
-    def crops(self, draws: Draws, size_px: int) -> Tensor:
-        """Return (N, 5, size_px, size_px) float32, 0 to 255: red, green, blue, crack, not to be learnt from."""
+    def crops(self, draws: Draws, size_px: int, border: Border = "reflect") -> Tensor:
+        """Return (N, 5, size_px, size_px) float32, 0 to 255: red, green, blue, crack, not to be learnt from.
+
+        Args:
+            draws: see `draw`.
+            size_px: edge of the crops, px.
+            border: what fills a crop beyond its picture.
+        """
         level = _level(draws.scale)
         out = torch.empty((len(level), _CHANNELS, size_px, size_px), device=self.device)
         for at in np.unique(level):
             chosen = np.flatnonzero(level == at)
-            out[torch.from_numpy(chosen).to(self.device)] = self._gathered(draws, chosen, int(at), size_px)
+            out[torch.from_numpy(chosen).to(self.device)] = self._gathered(draws, chosen, int(at), size_px, border)
         return out
 
-    def _gathered(self, draws: Draws, chosen: NDArray[np.int64], level: int, size_px: int) -> Tensor:
+    def _gathered(self, draws: Draws, chosen: NDArray[np.int64], level: int, size_px: int, border: Border) -> Tensor:
         def sent(values: NDArray[np.generic], kind: torch.dtype) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, kind)[:, None, None]
 
@@ -150,12 +162,14 @@ class ResidentPictures:
         mirror = sent(np.where(draws.mirrored[chosen], -1.0, 1.0), torch.float32)
         centre_y, centre_x = (sent(draws.centre_yx[chosen, axis] / 2**level, torch.float32) for axis in (0, 1))
         line = torch.arange(size_px, device=self.device, dtype=torch.float32) + 0.5 - size_px / 2
-        u, v = line[None, None, :] * mirror, line[None, :, None]
+        v = line[None, :, None]
+        u = (line[None, None, :] + sent(np.tan(draws.shear[chosen]), torch.float32) * v) * mirror
         x, y = centre_x + cos * u - sin * v - 0.5, centre_y + sin * u + cos * v - 0.5
         left, top = x.floor(), y.floor()
         right_share, below_share = (x - left)[..., None], (y - top)[..., None]
-        columns = [_reflected(left.long() + i, width) for i in (0, 1)]
-        rows = [offset + _reflected(top.long() + i, height) * width for i in (0, 1)]
+        inside = _reflected if border == "reflect" else _nearest
+        columns = [inside(left.long() + i, width) for i in (0, 1)]
+        rows = [offset + inside(top.long() + i, height) * width for i in (0, 1)]
 
         def taken(row: Tensor, column: Tensor) -> Tensor:
             found = self._pixels[level].index_select(0, (row + column).ravel())
@@ -213,7 +227,7 @@ class ResidentBatches(Dataset[Batch]):
         rng = np.random.default_rng([self._seed, self._epoch, index])
         count = self._crops if self._task == "segment" else math.ceil(self._crops * _SPARE)
         draws = _share(self._pictures.draw(rng, count, self._crop_px, self._augment), self._rank, self._processes)
-        content = self._pictures.crops(draws, self._crop_px)
+        content = self._pictures.crops(draws, self._crop_px, self._augment.border)
         least = np.where(draws.scale * 2.0 ** _level(draws.scale) < 1, _BETWEEN, _THIN).astype(np.float32)
         mask = (content[:, 3:4] / 255 >= torch.from_numpy(least).to(content.device)[:, None, None, None]).float()
         masked, cracked = self._pictures.known(draws.picture)
@@ -280,7 +294,14 @@ def _level(scale: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _share(draws: Draws, rank: int, processes: int) -> Draws:
     own = slice(rank, None, processes)
-    return Draws(draws.picture[own], draws.scale[own], draws.centre_yx[own], draws.angle[own], draws.mirrored[own])
+    return Draws(
+        draws.picture[own],
+        draws.scale[own],
+        draws.centre_yx[own],
+        draws.angle[own],
+        draws.mirrored[own],
+        draws.shear[own],
+    )
 
 
 def _reflected(index: Tensor, length: Tensor) -> Tensor:
@@ -288,3 +309,8 @@ def _reflected(index: Tensor, length: Tensor) -> Tensor:
     period = (2 * (length - 1)).clamp_min(1)
     folded = index.remainder(period)
     return torch.minimum(folded, period - folded)
+
+
+def _nearest(index: Tensor, length: Tensor) -> Tensor:
+    """Return indices brought into 0 to length - 1 by the nearest of them."""
+    return torch.minimum(index.clamp_min(0), length - 1)

@@ -35,14 +35,13 @@ class RCF(nn.Module):
         self.receptive_field_px: int | None = reach.receptive_field(
             [reach.bilinear(8), *vgg.steps_back(pools=3, dilation_of_last=2)], self.stride_px
         )
-        self.stages = vgg.stages(width, dilation_of_last=2)
-        self.reductions = nn.ModuleList(
-            nn.ModuleList(nn.Conv2d(n, REDUCED, 1) for _ in range(depth))
-            for n, depth in zip(vgg.channels(width), vgg.DEPTHS, strict=True)
+        stages = vgg.stages(width, dilation_of_last=2)
+        self.levels = nn.ModuleList(
+            _Level(cast("vgg.Stage", stage), n, depth)
+            for stage, n, depth in zip(stages, vgg.channels(width), vgg.DEPTHS, strict=True)
         )
-        self.sides = nn.ModuleList(nn.Conv2d(REDUCED, 1, 1) for _ in self.stages)
-        self.fuse = nn.Conv2d(len(self.sides), 1, 1)
-        nn.init.constant_(self.fuse.weight, 1 / len(self.sides))
+        self.fuse = nn.Conv2d(len(self.levels), 1, 1)
+        nn.init.constant_(self.fuse.weight, 1 / len(self.levels))
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (N, 1, H, W) of an image (N, 3, H, W) in [0, 1]; H and W multiples of `stride_px`."""
@@ -51,15 +50,29 @@ class RCF(nn.Module):
     def outputs(self, image: Tensor) -> list[Tensor]:
         """Return the fused logits and those of each side, all (N, 1, H, W)."""
         x, sides = vgg.standardised(image), []
-        for number, (stage, reductions, side) in enumerate(zip(self.stages, self.reductions, self.sides, strict=True)):
-            found = cast("vgg.Stage", stage).each(_pooled(x, number))
-            x = found[-1]
-            reduced = [reduce(y) for reduce, y in zip(cast("nn.ModuleList", reductions), found, strict=True)]
-            logits = side(torch.stack(reduced).sum(0))
+        for number, level in enumerate(self.levels):
+            x, logits = level(_pooled(x, number))
             sides.append(
                 F.interpolate(logits, scale_factor=2.0 ** min(number, 3), mode="bilinear", align_corners=False)
             )
         return [cast("Tensor", self.fuse(torch.cat(sides, dim=1))), *sides]
+
+
+class _Level(nn.Module):
+    """A stage of VGG16 and the map that all its convolutions make together."""
+
+    def __init__(self, stage: vgg.Stage, channels: int, depth: int) -> None:
+        super().__init__()
+        self.stage = stage
+        self.reductions = nn.ModuleList(nn.Conv2d(channels, REDUCED, 1) for _ in range(depth))
+        self.side = nn.Conv2d(REDUCED, 1, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.stage.each(x)
+        total = self.reductions[0](found[0])
+        for reduction, y in zip(self.reductions[1:], found[1:], strict=True):
+            total = total + reduction(y)
+        return found[-1], cast("Tensor", self.side(total))
 
 
 def _pooled(x: Tensor, before: int) -> Tensor:

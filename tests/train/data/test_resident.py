@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import math
 from pathlib import Path
 
@@ -13,13 +14,13 @@ import torch
 from agent.contract.arrays import Bool, UInt8
 from tests.support.training import tiny_settings
 from tests.support.training_runs import equal, stop_within_epoch, weights
-from train.data.camera import as_jpeg, photographed
+from train.data.camera import _tinted, as_jpeg, photographed
 from train.data.crops import Part
 from train.data.picture import Picture
 from train.data.resident import ResidentBatches, ResidentPictures
 from train.data.truth import margin, widened
 from train.fit import LAST, fit
-from train.settings import Augment, GateLabel, Task
+from train.settings import Augment, Border, GateLabel, Task
 
 PLAIN = Augment(
     scale=(1, 1), flip=False, rotate=False, seek=0, gamma=0, brightness=0, contrast=0, colour=0, grey=0, blur_px=0,
@@ -87,7 +88,8 @@ def test_no_augmentation_gives_the_picture_itself() -> None:
 
 def test_image_and_mask_move_together_at_any_angle_and_scale() -> None:
     kept = one(*scene())
-    changed = PLAIN.model_copy(update={"scale": (0.3, 3.0), "turn_deg": 30.0, "flip": True, "rotate": True})
+    moved = {"turn_deg": 30.0, "shear_deg": 15.0, "shift": 0.2, "flip": True, "rotate": True}
+    changed = PLAIN.model_copy(update={"scale": (0.3, 3.0), **moved})
     for index in range(3):
         batch = batches(kept, changed)[index]
         dark = batch.image[:, 0] < 120 / 255
@@ -96,21 +98,22 @@ def test_image_and_mask_move_together_at_any_angle_and_scale() -> None:
         assert 0.05 < float(batch.mask.mean()) < 0.6
 
 
-def test_a_crop_lies_where_opencv_says() -> None:
+@pytest.mark.parametrize("border", ["reflect", "nearest"])
+def test_a_crop_lies_where_opencv_says(border: Border) -> None:
     rng = np.random.default_rng(0)
     image = cv2.GaussianBlur(rng.integers(0, 256, (120, 90, 3), dtype=np.uint8), (0, 0), 2).astype(np.uint8)
     kept = one(image, np.zeros((120, 90), np.bool_), cracked=False)
-    draws = kept.draw(rng, 6, 48, Augment(scale=(1.0, 2.0), turn_deg=20, seek=0))
-    found = kept.crops(draws, 48)[:, :3].permute(0, 2, 3, 1).numpy()
-    for crop, scale, centre, angle, mirrored in zip(
-        found, draws.scale, draws.centre_yx, draws.angle, draws.mirrored, strict=True
+    draws = kept.draw(rng, 6, 48, Augment(scale=(1.0, 2.0), turn_deg=20, shear_deg=20, shift=0.4, seek=0))
+    found = kept.crops(draws, 48, border)[:, :3].permute(0, 2, 3, 1).numpy()
+    for crop, scale, centre, angle, mirrored, shear in zip(
+        found, draws.scale, draws.centre_yx, draws.angle, draws.mirrored, draws.shear, strict=True
     ):
-        cos, sin, sign = math.cos(angle) / scale, math.sin(angle) / scale, -1 if mirrored else 1
-        matrix = np.array([[cos * sign, -sin, 0.0], [sin * sign, cos, 0.0]])
+        cos, sin, sign, lean = math.cos(angle) / scale, math.sin(angle) / scale, -1 if mirrored else 1, math.tan(shear)
+        matrix = np.array([[cos * sign, cos * sign * lean - sin, 0.0], [sin * sign, sin * sign * lean + cos, 0.0]])
         matrix[:, 2] = centre[::-1] - 0.5 - matrix[:, :2] @ np.array([23.5, 23.5])
         wanted = cv2.warpAffine(
             image.astype(np.float32), matrix, (48, 48), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REFLECT_101,
+            borderMode=cv2.BORDER_REFLECT_101 if border == "reflect" else cv2.BORDER_REPLICATE,
         )  # fmt: skip
         assert np.abs(crop - wanted).max() < 2  # OpenCV rounds places to 1/32 px
 
@@ -211,6 +214,19 @@ def test_what_a_camera_does_keeps_everything_where_it_is() -> None:
     assert (inside < outside - 30 / 255).all(), "the dark block is still the dark block"
     assert len({round(float(one), 4) for one in outside}) > 8, "each crop looks different"
     assert mask.any()
+
+
+def test_hue_and_saturation_are_those_of_the_colour_circle() -> None:
+    """Against colorsys, colour by colour; a turn and a factor for each crop."""
+    image = torch.from_numpy(np.random.default_rng(0).random((2, 3, 4, 4))).float()
+    image[0, :, 0, 0] = 0.5  # a grey has no hue
+    turn, factor = torch.tensor([0.3, -0.45]).view(2, 1, 1), torch.tensor([1.6, 0.5]).view(2, 1, 1, 1)
+    found = _tinted(image, turn, factor)
+    for crop in range(2):
+        for row, column in np.ndindex(4, 4):
+            hue, saturation, value = colorsys.rgb_to_hsv(*image[crop, :, row, column].tolist())
+            wanted = colorsys.hsv_to_rgb((hue + float(turn[crop])) % 1, min(saturation * float(factor[crop]), 1), value)
+            assert found[crop, :, row, column].tolist() == pytest.approx(wanted, abs=1e-5)
 
 
 def test_a_resident_run_resumes_exactly(photos: Path, tmp_path: Path) -> None:
