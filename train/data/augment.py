@@ -99,16 +99,14 @@ def _moved(
     middle = (side - 1) / 2
     start = np.array(corner_xy) + middle + shift - matrix @ [middle, middle]
     inverse = np.column_stack([matrix, start])
-    how = {
-        "dsize": (side, side),
-        "flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        "borderMode": _BORDERS[augment.border],
-    }
-    image = np.asarray(cv2.warpAffine(image_rgb, inverse, **how), np.uint8)
-    if mask is None:
-        return image, None
-    share = cv2.warpAffine(mask.view(np.uint8) * np.uint8(255), inverse, **how)
-    return image, np.asarray(share >= 255 * _THIN, np.bool_)
+
+    def sampled(content: UInt8) -> UInt8:
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        warped = cv2.warpAffine(content, inverse, (side, side), flags=flags, borderMode=_BORDERS[augment.border])
+        return np.asarray(warped, np.uint8)
+
+    truth = None if mask is None else sampled(mask.view(np.uint8) * np.uint8(255)) >= 255 * _THIN
+    return sampled(image_rgb), truth
 
 
 def sampling_matrix(angle: float, shear: float) -> Float64:

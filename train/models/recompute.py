@@ -131,5 +131,5 @@ def _divided_in_turn(module: nn.Sequential, most: int) -> int:
         else:
             small.append(child)
     blocks += close()
-    module.forward = _InTurn(tuple(runs))
+    module.forward = _InTurn(tuple(runs))  # type: ignore[method-assign]
     return blocks

@@ -35,11 +35,11 @@ WIDE: list[tuple[str, dict[str, Any], int]] = [  # up to half a gigabyte of weig
 EVERY = [*NARROW, *OTHERS, *(pytest.param(*case, marks=pytest.mark.slow) for case in WIDE)]
 
 
-class Peak(TorchDispatchMode):
+class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of all tensors that are alive at once: those that are made within."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.most = 0
         self._known: set[int] = set()
 
@@ -151,7 +151,7 @@ def test_the_second_computation_leaves_running_statistics_alone() -> None:
 def test_without_gradients_nothing_is_computed_twice() -> None:
     net, calls = nn.Sequential(nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU()), nn.Conv2d(1, 1, 1)), list[int]()
     recompute_blocks(net)
-    net[0][0].register_forward_hook(lambda *_: calls.append(1))  # type: ignore[index, union-attr]
+    net[0][0].register_forward_hook(lambda *_: calls.append(1))  # type: ignore[index]
     with torch.no_grad():
         net(torch.rand(1, 1, 4, 4))
     assert len(calls) == 1
