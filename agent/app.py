@@ -23,6 +23,7 @@ from agent.capture.cameras import Cameras
 from agent.capture.open_cameras import open_cameras
 from agent.capture.photos import find_photos
 from agent.capture.recorded import Recorded
+from agent.capture.rendered import RenderedSource
 from agent.capture.settings import CameraSettings
 from agent.capture.source import Source
 from agent.capture.telemetry import open_telemetry
@@ -48,6 +49,7 @@ from agent.place import surfaced
 from agent.place.calibrate import Calibration, calibrate, write_calibration
 from agent.place.locate import Locator
 from agent.place.located import LiveLocators, Located, located, missing
+from agent.place.settings import PlaceSettings
 from agent.record import FlightRecorder, read_flight
 from agent.record.reviews import Reviews
 from agent.record.room import Room
@@ -55,9 +57,12 @@ from agent.report import HandedOn, ReportWriter, report_again
 from agent.report.formats import parse_formats
 from agent.settings import Settings
 from agent.severity.grading import grading
-from agent.simulate.flight import render_flight
-from agent.simulate.scene import SceneSettings
-from agent.simulate.write import write_flight
+from agent.simulate.inspection.flight import render_inspection
+from agent.simulate.inspection.settings import InspectionSettings
+from agent.simulate.inspection.settings import load as load_inspection
+from agent.simulate.inspection.telemetry import place_settings
+from agent.simulate.recall import Recall, recall_of
+from agent.simulate.write import TELEMETRY_FILE, kept_flight, write_flight
 from agent.summary import Summary
 from agent.track import Survey, untangling
 from agent.vehicle import vehicle_now
@@ -108,6 +113,20 @@ def replay(
     given = _scale(options.mm_per_px if options.mm_per_px is not None or camera is None else camera.mm_per_px)
     name = "camera" if camera is None else camera.name
     found = open_sources(options.sources, camera=name, scale=given, recursive=options.recursive)
+    return _replayed(found, camera, options, settings, show_progress=show_progress, vitals=vitals, watching=watching)
+
+
+def _replayed(
+    found: Sequence[Source],
+    camera: CameraSettings | None,
+    options: ReplayOptions,
+    settings: Settings,
+    *,
+    show_progress: bool,
+    vitals: Vitals | None,
+    watching: Sequence[Listener],
+) -> Summary:
+    """Go over open sources as `replay` does."""
     place = (camera and camera.place) or settings.place
     sources, locator = located(found, place, telemetry=options.telemetry)
     logging.getLogger("agent.deliver").setLevel(logging.ERROR)  # how delivery went is said once, at the end
@@ -205,10 +224,10 @@ def demo(
     settings: Settings,
     show_progress: bool,
     on_page: Callable[[str], None] = lambda _: None,
-    on_end: Callable[[Summary], None] = lambda _: None,
+    on_end: Callable[[Summary, Recall], None] = lambda *_: None,
     stay: bool = False,
 ) -> Summary:
-    """Render a flight into `out`/flight, run the agent on it into `out`/record, and say where the report is.
+    """Render a flight into `out`/flight, run the agent on it meanwhile into `out`/record, and say where the report is.
 
     Args:
         flight: tunnel or facade.
@@ -218,25 +237,39 @@ def demo(
         settings: of the device.
         show_progress: on stderr.
         on_page: told where the page is, before the run begins.
-        on_end: told what the run did, while the page is still there.
+        on_end: told what the run did and how much of the truth it found, while the page is still there.
         stay: go on serving the page afterwards, until Ctrl-C.
 
     Raises:
         CrackscoutError: see its kinds.
     """
-    simulate(flight, out / "flight", seconds=seconds, seed=0, overwrite=overwrite, show_progress=show_progress)
-    record = out / "record"
+    drawn = render_inspection(_inspection({"kind": flight, "seconds": seconds}))
+    record, rendered = out / "record", out / "flight"
     if settings.record.frames == "none":  # the page zooms to the pixels of what was kept
         settings = settings.model_copy(update={"record": settings.record.model_copy(update={"frames": "evidence"})})
-    options = ReplayOptions(sources=(out / "flight",), out=record, video=True, overwrite=overwrite)
+    place = PlaceSettings.model_validate(place_settings(drawn.settings))
+    settings = settings.model_copy(update={"place": place})
+    options = ReplayOptions(
+        sources=(), out=record, telemetry=rendered / TELEMETRY_FILE, video=True, overwrite=overwrite
+    )
     vitals = Vitals(notifier({}))
     from agent.dashboard.serving import open_run  # noqa: PLC0415 - a replay needs no web server
 
-    page, live = open_run(record, settings.dashboard, vitals, os.environ, device=settings.device)
-    with closing(page):
+    with ExitStack() as stack:
+        keep = stack.enter_context(kept_flight(drawn, rendered, overwrite=overwrite))
+        page, live = open_run(record, settings.dashboard, vitals, os.environ, device=settings.device)
+        stack.enter_context(closing(page))
         on_page(page.link)
-        summary = replay(options, settings, show_progress=show_progress, vitals=vitals, watching=[live])
-        on_end(summary)
+        summary = _replayed(
+            [RenderedSource(drawn, keep)],
+            None,
+            options,
+            settings,
+            show_progress=show_progress,
+            vitals=vitals,
+            watching=[live],
+        )
+        on_end(summary, recall_of(drawn, record))
         if stay:
             with suppress(KeyboardInterrupt):  # the way it ends
                 page.wait()
@@ -262,20 +295,43 @@ def view(record: Path, settings: Settings, *, on_page: Callable[[str], None]) ->
         page.wait()
 
 
-def simulate(flight: str, out: Path, *, seconds: float, seed: int, overwrite: bool, show_progress: bool) -> int:
-    """Render a flight over concrete with known cracks into `out`, and return how many frames it has.
+def simulate(
+    scene: Path | None, changes: Mapping[str, object], out: Path, *, overwrite: bool, show_progress: bool
+) -> int:
+    """Render an inspection with known cracks into `out`, and return how many frames it has.
+
+    Args:
+        scene: its settings, YAML; None takes the defaults.
+        changes: what the command line says instead, by setting.
+        out: becomes a flight record with truth, telemetry and the device's settings beside it.
+        overwrite: replace the run that is there.
+        show_progress: on stderr.
 
     Raises:
-        ConfigError: there is no such flight.
+        ConfigError: the settings do not fit.
         OutputError: `out` cannot be used.
     """
+    settings = scene_settings(scene, changes)
+    with progress.bar("rendering", settings.frames, shown=show_progress) as advance:
+        return write_flight(render_inspection(settings), out, overwrite=overwrite, progress=lambda _: advance())
+
+
+def scene_settings(scene: Path | None, changes: Mapping[str, object]) -> InspectionSettings:
+    """Return the settings of a rendered inspection: a file's, or the defaults, with some changed.
+
+    Raises:
+        ConfigError: they do not fit.
+    """
+    given = {} if scene is None else load_inspection(scene).model_dump()
+    return _inspection({**given, **changes})
+
+
+def _inspection(values: Mapping[str, object]) -> InspectionSettings:
     try:
-        scene = SceneSettings.model_validate({"kind": flight, "seconds": seconds, "seed": seed})
+        return InspectionSettings.model_validate(values)
     except ValidationError as exc:
         faults = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in exc.errors())
         raise ConfigError(f"the flight cannot be rendered: {faults}") from exc
-    with progress.bar("rendering", scene.frames, shown=show_progress) as advance:
-        return write_flight(render_flight(scene), out, overwrite=overwrite, progress=lambda _: advance())
 
 
 def report(

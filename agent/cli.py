@@ -144,7 +144,7 @@ def demo(
     no_browser: NoBrowser = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Render a flight over concrete, run the agent on it, show it live on the page; Ctrl-C ends it."""
+    """Render a tunnel or a facade, run the agent on it, show it live on the page; Ctrl-C ends it."""
     with _faults_told():
         from agent import app as agent_app
 
@@ -158,7 +158,7 @@ def demo(
             settings=_settings(None, {}),
             show_progress=terminal,
             on_page=partial(_show, launch=stay),
-            on_end=lambda summary: typer.echo(summary.as_text()),
+            on_end=lambda summary, recall: typer.echo(f"{summary.as_text()}\n{recall.as_text()}"),
             stay=stay,
         )
 
@@ -186,20 +186,33 @@ def view(
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Option("--out", help="Becomes a flight record with the truth beside it.")],
-    flight: Annotated[str, typer.Option(help="tunnel or facade.")] = "tunnel",
-    seconds: Annotated[float, typer.Option(min=0.2, max=3600, help="Length of the flight.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed is another wall.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Becomes a flight record with truth, telemetry.csv and device.yaml beside it."),
+    ] = None,
+    scene: Annotated[Path | None, typer.Option("--scene", help="Settings, YAML; see --print-scene.")] = None,
+    flight: Annotated[str | None, typer.Option(help="tunnel or facade.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.2, max=3600, help="Length of the flight.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed is another wall.")] = None,
+    print_scene: Annotated[bool, typer.Option("--print-scene", help="Print the settings, render nothing.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Render a flight over concrete with known cracks."""
+    """Render a tunnel or a facade with known cracks."""
     with _faults_told():
         from agent import app as agent_app
 
-        frames = agent_app.simulate(
-            flight, out, seconds=seconds, seed=seed, overwrite=overwrite, show_progress=sys.stderr.isatty()
-        )
+        options = {"kind": flight, "seconds": seconds, "seed": seed}
+        changes = {name: value for name, value in options.items() if value is not None}
+        if print_scene:
+            from agent.settings import as_yaml
+
+            typer.echo(as_yaml(agent_app.scene_settings(scene, changes)), nl=False)
+            return
+        if out is None:
+            raise ConfigError("simulate: give --out DIR, or --print-scene")
+        frames = agent_app.simulate(scene, changes, out, overwrite=overwrite, show_progress=sys.stderr.isatty())
         typer.echo(f"{frames} frames and their truth in {out}")
+        typer.echo(f"crack-agent replay {out} --telemetry {out}/telemetry.csv --config {out}/device.yaml --out RESULT")
 
 
 @app.command()

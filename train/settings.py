@@ -52,16 +52,28 @@ class _Source(Strict):
     validation_limit: PositiveInt | None = Field(default=None, description="At most so many, for speed; None for all.")
 
 
-class RenderedSource(_Source):
-    """Rendered surfaces and cracks: a pool drawn once per run from the run's seed, held in memory."""
+class PoolSource(_Source):
+    """Pictures drawn once per run from the run's seed, held in memory."""
 
-    kind: Literal["rendered"]
-    name: str = "rendered"
     count: PositiveInt = 1000
     size_px: int = Field(default=512, ge=64, le=2048)
     pool_seed: int | None = Field(default=None, ge=0, description="Of the pool; null: the run's, one pool per seed.")
     cache: Path | None = Field(default=None, description="Folder that keeps the pool between runs; null: none.")
     licence: str = "rendered by this software; no rights of others"
+
+
+class RenderedSource(PoolSource):
+    """Rendered surfaces and cracks, painted flat: what the bundles that ship have learnt from."""
+
+    kind: Literal["rendered"]
+    name: str = "rendered"
+
+
+class CloseUpSource(PoolSource):
+    """Rendered walls and pavements with relief, as the rendered inspections have them, seen close."""
+
+    kind: Literal["close_ups"]
+    name: str = "close_ups"
 
 
 class PairSource(_Source):
@@ -95,7 +107,7 @@ class ClassSource(_Source):
     groups: Grouping = Grouping()
 
 
-Source: TypeAlias = Annotated[RenderedSource | PairSource | ClassSource, Field(discriminator="kind")]
+Source: TypeAlias = Annotated[RenderedSource | CloseUpSource | PairSource | ClassSource, Field(discriminator="kind")]
 
 
 class Augment(Strict):

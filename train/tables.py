@@ -24,7 +24,7 @@ from agent.errors import ConfigError
 from train.checkpoint import load_checkpoint
 from train.fit import LAST, RUN_NAME, TimeOverError, fit
 from train.held_back import judge_held_back, multiply_adds
-from train.settings import RenderedSource, Settings, load
+from train.settings import PoolSource, Settings, load
 
 TABLE_FILE: Final = "table.yaml"
 
@@ -189,7 +189,7 @@ def _settings(
 
 def _at(data: Path, settings: Settings) -> list[str]:
     """Return what makes a row read below `data`: the folder of its sets, or the one set that it has."""
-    sources = [source for source in settings.data.sources if not isinstance(source, RenderedSource)]
+    sources = [source for source in settings.data.sources if not isinstance(source, PoolSource)]
     root = data
     if len(sources) == 1 and not (data / sources[0].folder).is_dir() and data.resolve().name == sources[0].folder.name:
         root = data.resolve().parents[len(sources[0].folder.parts) - 1]

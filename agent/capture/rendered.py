@@ -1,16 +1,21 @@
-"""A rendered flight as a live camera: each frame when its time has come."""
+"""A rendered flight as a live camera, each frame when its time has come, or as a source drawn while it is read."""
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import ValidationError
 
 from agent.capture.camera import Damaged, Picture
+from agent.contract.flight import SourceRef
+from agent.contract.frame import Frame
 from agent.errors import CameraError, ConfigError
 from agent.simulate.flight import RenderedFrame, render_flight
+from agent.simulate.inspection.flight import InspectionFlight
 from agent.simulate.scene import SceneSettings
 
 
@@ -50,6 +55,42 @@ class RenderedCamera:
     def close(self) -> None:
         """See `Camera.close`."""
         self._frames = None
+
+
+class RenderedSource:
+    """A rendered inspection whose frames are drawn while they are read: the first is there at once.
+
+    Args:
+        flight: the inspection.
+        keep: is given each frame with its truth before it is passed on.
+    """
+
+    def __init__(self, flight: InspectionFlight, keep: Callable[[RenderedFrame], None] = lambda _: None) -> None:
+        self._flight = flight
+        self._keep = keep
+
+    @property
+    def ref(self) -> SourceRef:
+        """See `Source.ref`; the settings say all that is in the pictures."""
+        settings = self._flight.settings
+        seal = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
+        return SourceRef(name=f"{settings.kind}-{settings.seed}", fingerprint=seal)
+
+    @property
+    def names(self) -> list[str]:
+        """See `Source.names`."""
+        return [f"{index:06d}" for index in range(len(self._flight))]
+
+    @property
+    def length(self) -> int | None:
+        """See `Source.length`."""
+        return len(self._flight)
+
+    def frames(self, start: int) -> Iterator[Frame]:
+        """See `Source.frames`."""
+        for rendered in self._flight:
+            self._keep(rendered)
+            yield replace(rendered.frame, index=start + rendered.frame.index)
 
 
 def scene_of(source: str) -> SceneSettings:

@@ -64,7 +64,7 @@ def render_patch(
     crowd = min(size / REFERENCE_PX, 4.0)
     distractors.add_distractors(rng, surface, int(rng.poisson((0.7 if cracked else 1.2) * crowd)))
     camera = random_camera(rng, float(surface[::2, ::2].mean()))
-    cracks = _cracks(rng, size, width_px, _visible_darkness(surface, camera), crowd) if cracked else ()
+    cracks = crossing_cracks(rng, size, width_px, visible_darkness(surface, camera), crowd) if cracked else ()
     layer = draw(cracks, size, size)
     light = paint(surface, cracks, layer)
     coverage, mask = layer.coverage, layer.mask
@@ -87,7 +87,7 @@ def render_patch(
 
 
 @dataclass(frozen=True, slots=True)
-class _Visibility:
+class Visibility:
     """How dark a crack must be to stand out from the texture, after the camera's blur."""
 
     texture: float  # standard deviation of the texture, relative to its brightness
@@ -98,16 +98,17 @@ class _Visibility:
         return self.texture / min(1.0, width_px / (1 + 1.5 * self.blur_px))
 
 
-def _visible_darkness(surface: Float32, camera: Camera) -> _Visibility:
+def visible_darkness(surface: Float32, camera: Camera) -> Visibility:
+    """Return how dark a crack must be to be seen on a surface (H, W, 3) by a camera."""
     grey = surface[..., 1]
     smooth = cv2.GaussianBlur(grey, (0, 0), max(camera.blur_px, 0.6))
     detail = (smooth - cv2.GaussianBlur(grey, (0, 0), 6)) / np.maximum(smooth, 0.02)
     middle = np.clip(detail, *np.percentile(detail[::4, ::4], (5, 95)))  # edges of distractors are no texture
-    return _Visibility(float(middle.std()) + camera.noise * 0.5, camera.blur_px)
+    return Visibility(float(middle.std()) + camera.noise * 0.5, camera.blur_px)
 
 
-def _cracks(
-    rng: np.random.Generator, size: int, width_px: tuple[float, float], seen: _Visibility, crowd: float
+def crossing_cracks(
+    rng: np.random.Generator, size: int, width_px: tuple[float, float], seen: Visibility, crowd: float
 ) -> tuple[CrackShape, ...]:
     """One to a few cracks that pass through the picture, or a network of them."""
     cracks = []

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import cv2
 import numpy as np
+import yaml
 from pydantic import Field
 
 from agent.about import version
@@ -17,12 +21,18 @@ from agent.contract.strict import Strict
 from agent.errors import InputError
 from agent.record import FlightRecorder, frame_row, jsonl
 from agent.record.layout import write_atomically, writing
-from agent.simulate.cracks import CrackShape
-from agent.simulate.flight import CAMERA_NAME, RenderedFlight
+from agent.simulate.cracks import CrackBranch, CrackShape
+from agent.simulate.flight import CAMERA_NAME, RenderedFlight, RenderedFrame
+from agent.simulate.inspection import telemetry
+from agent.simulate.inspection.flight import InspectionFlight
 
 TRUTH_FOLDER: Final = "truth"
 TRUTH_FILE: Final = "truth/cracks.json"
 MASKS_FOLDER: Final = "truth/masks"
+TELEMETRY_FILE: Final = "telemetry.csv"  # of an inspection: what its sensors say, with their noise
+DEVICE_FILE: Final = "device.yaml"  # of an inspection: the settings by which an agent reads that
+
+AnyFlight: TypeAlias = RenderedFlight | InspectionFlight
 
 
 class TrueBranch(Strict):
@@ -30,6 +40,8 @@ class TrueBranch(Strict):
 
     line_mm: tuple[tuple[float, float], ...] = Field(description="x along the wall, y downwards, mm.")
     width_mm: tuple[float, ...] = Field(description="Full width at each point, mm.")
+    chainage_m: tuple[float, ...] | None = Field(default=None, description="At each point, in a tunnel.")
+    clock_deg: tuple[float, ...] | None = Field(default=None, description="Likewise: 0 crown, 90 right, [0, 360).")
 
 
 class TrueCrack(Strict):
@@ -51,7 +63,7 @@ class Truth(Strict):
 
 
 def write_flight(
-    flight: RenderedFlight,
+    flight: AnyFlight,
     out: Path,
     *,
     overwrite: bool = False,
@@ -64,6 +76,25 @@ def write_flight(
         out: becomes a flight record whose frames are all kept, with `truth/cracks.json` and `truth/masks/`.
         overwrite: replace the run that is there.
         progress: called with the number of frames written so far.
+
+    Raises:
+        OutputError: the folder cannot be written to, or holds a run or anything else.
+    """
+    with kept_flight(flight, out, overwrite=overwrite) as keep:
+        for rendered in flight:
+            keep(rendered)
+            progress(rendered.frame.index + 1)
+    return len(flight)
+
+
+@contextmanager
+def kept_flight(flight: AnyFlight, out: Path, *, overwrite: bool = False) -> Iterator[Callable[[RenderedFrame], None]]:
+    """Make a folder ready for a flight, truth and telemetry included, and give what writes a frame into it.
+
+    Args:
+        flight: the flight; whoever calls goes through its frames.
+        out: see `write_flight`.
+        overwrite: replace the run that is there.
 
     Raises:
         OutputError: the folder cannot be written to, or holds a run or anything else.
@@ -85,18 +116,21 @@ def write_flight(
     with FlightRecorder.open(out, header, overwrite=overwrite) as record:
         _clear_masks(out)
         write_atomically(out / TRUTH_FILE, jsonl.line(truth_of(flight)))
-        for rendered in flight:
+        if isinstance(flight, InspectionFlight):
+            _write_sensors(flight, out)
+
+        def keep(rendered: RenderedFrame) -> None:
             file = record.keep_frame(rendered.frame, evidence=False)
             _, mask = cv2.imencode(".png", rendered.mask.astype(np.uint8) * 255)
             write_atomically(out / MASKS_FOLDER / f"{rendered.frame.name}.png", mask.tobytes())
             record.add(frame_row(rendered.frame, cracks=0, file=file, rendered=True))
-            progress(rendered.frame.index + 1)
-    return len(flight)
+
+        yield keep
 
 
-def truth_of(flight: RenderedFlight) -> Truth:
+def truth_of(flight: AnyFlight) -> Truth:
     """Return what is known about the cracks of a flight."""
-    return Truth(cracks=tuple(_true_crack(i, crack) for i, crack in enumerate(flight.cracks)))
+    return Truth(cracks=tuple(_true_crack(i, crack, flight) for i, crack in enumerate(flight.cracks)))
 
 
 def read_truth(folder: Path) -> Truth:
@@ -112,7 +146,7 @@ def read_truth(folder: Path) -> Truth:
         raise InputError(f"{path}: cannot be read as the truth of a rendered flight ({exc})") from exc
 
 
-def _true_crack(number: int, crack: CrackShape) -> TrueCrack:
+def _true_crack(number: int, crack: CrackShape, flight: AnyFlight) -> TrueCrack:
     widths = np.concatenate([branch.width for branch in crack.branches])
     p50, p95 = np.percentile(widths, (50, 95))
     return TrueCrack(
@@ -121,11 +155,29 @@ def _true_crack(number: int, crack: CrackShape) -> TrueCrack:
         width_p50_mm=float(p50),
         width_p95_mm=float(p95),
         width_max_mm=float(widths.max()),
-        branches=tuple(
-            TrueBranch(line_mm=tuple((x, y) for x, y in branch.line_xy.tolist()), width_mm=tuple(branch.width.tolist()))
-            for branch in crack.branches
-        ),
+        branches=tuple(_true_branch(branch, flight) for branch in crack.branches),
     )
+
+
+def _true_branch(branch: CrackBranch, flight: AnyFlight) -> TrueBranch:
+    line = branch.line_xy
+    known = TrueBranch(line_mm=tuple((x, y) for x, y in line.tolist()), width_mm=tuple(branch.width.tolist()))
+    if not isinstance(flight, InspectionFlight) or flight.settings.kind != "tunnel":
+        return known
+    chainage, clock = flight.rig.chainage_m(line[:, 0]), flight.rig.clock_deg(line[:, 1])
+    return known.model_copy(update={"chainage_m": tuple(chainage.tolist()), "clock_deg": tuple(clock.tolist())})
+
+
+def _write_sensors(flight: InspectionFlight, out: Path) -> None:
+    """Write the log of the carrier, and the settings that go with it."""
+    lines = list(telemetry.rows(flight.settings, flight.rig))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    write_atomically(out / TELEMETRY_FILE, text.getvalue().encode())
+    device = {"version": 1, "place": telemetry.place_settings(flight.settings)}
+    write_atomically(out / DEVICE_FILE, yaml.safe_dump(device, sort_keys=False).encode())
 
 
 def _clear_masks(out: Path) -> None:

@@ -5,18 +5,27 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from agent.contract.arrays import Bool, UInt8
-from agent.simulate.patches import render_patch
+from agent.simulate.inspection.close_ups import render_close_up
+from agent.simulate.patches import Patch, render_patch
 from train.data.picture import Picture
 
 CHUNK: Final = 50  # patches of a kept file
+Kind: TypeAlias = Literal["rendered", "close_ups"]
 _STREAM = 0x5EED  # keeps the pool's random numbers apart from those of the crops
+
+
+class _Drawer(Protocol):
+    def __call__(self, rng: np.random.Generator, size_px: int, /) -> Patch: ...
+
+
+_DRAWERS: Final[Mapping[Kind, _Drawer]] = {"rendered": render_patch, "close_ups": render_close_up}
 
 
 class RenderedPool:
@@ -26,6 +35,7 @@ class RenderedPool:
         name: what to call it.
         count: patches.
         size_px: their edge, px.
+        kind: painted flat, or with relief.
         seed: patch i follows from this seed and i alone, so a longer pool begins like a shorter one.
         cache: folder that keeps rendered patches, in files that processes may write side by side; None for none.
         on_progress: called with the patches done so far, after each.
@@ -40,6 +50,7 @@ class RenderedPool:
         count: int,
         size_px: int,
         seed: int,
+        kind: Kind = "rendered",
         cache: Path | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
@@ -49,7 +60,7 @@ class RenderedPool:
         step = 1 if cache is None else CHUNK
         for start in range(0, count, step):
             end = min(start + step, count)
-            images, masks = rendered_chunk(start, size_px=size_px, seed=seed, cache=cache, count=end - start)
+            images, masks = rendered_chunk(start, kind=kind, size_px=size_px, seed=seed, cache=cache, count=end - start)
             self._images[start:end], self._masks[start:end] = images, masks
             if on_progress is not None:
                 on_progress(end)
@@ -79,13 +90,13 @@ class RenderedPool:
 
 
 def rendered_chunk(
-    start: int, *, size_px: int, seed: int, cache: Path | None, count: int = CHUNK
+    start: int, *, size_px: int, seed: int, cache: Path | None, count: int = CHUNK, kind: Kind = "rendered"
 ) -> tuple[UInt8, Bool]:
     """Return `count` patches from number `start` on, (count, size, size, 3) and (count, size, size), kept or rendered.
 
     What is kept is always a whole chunk, so that pools of any length share it.
     """
-    path = None if cache is None else cache / f"rendered-{seed}-{size_px}-{start}.npz"
+    path = None if cache is None else chunk_file(cache, start, kind=kind, size_px=size_px, seed=seed)
     if path is not None and path.exists():
         try:
             with path.open("rb") as stream, np.load(stream) as kept:
@@ -96,7 +107,7 @@ def rendered_chunk(
     images = np.empty((wanted, size_px, size_px, 3), np.uint8)
     masks = np.empty((wanted, size_px, size_px), np.bool_)
     for index in range(wanted):
-        patch = render_patch(np.random.default_rng([_STREAM, seed, start + index]), size_px)
+        patch = _DRAWERS[kind](np.random.default_rng([_STREAM, seed, start + index]), size_px)
         images[index], masks[index] = patch.image_rgb, patch.mask
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,3 +115,8 @@ def rendered_chunk(
         np.savez(beside, images=images, masks=masks)
         beside.replace(path)
     return images[:count], masks[:count]
+
+
+def chunk_file(cache: Path, start: int, *, kind: Kind, size_px: int, seed: int) -> Path:
+    """Return where the chunk from patch `start` on is kept."""
+    return cache / f"{kind}-{seed}-{size_px}-{start}.npz"

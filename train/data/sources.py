@@ -16,7 +16,7 @@ from train.data.layouts import LAYOUTS
 from train.data.picture import PictureSource
 from train.data.rendered import RenderedPool
 from train.data.splits import folded, split
-from train.settings import ClassSource, PairSource, RenderedSource, Settings
+from train.settings import PairSource, PoolSource, Settings, Source
 
 
 class SourceFacts(Strict):
@@ -81,9 +81,7 @@ def open_sources(settings: Settings, on_rendered: Callable[[int], None] | None =
     return Sides(tuple(training), tuple(validation), tuple(facts))
 
 
-def _sides(
-    wanted: RenderedSource | PairSource | ClassSource, source: PictureSource, settings: Settings, seed: int
-) -> tuple[list[int], list[int]]:
+def _sides(wanted: Source, source: PictureSource, settings: Settings, seed: int) -> tuple[list[int], list[int]]:
     data = settings.data
     if data.folds is None or data.fold is None or not source.real or not wanted.validation:
         return split(source.groups, wanted.validation, seed)
@@ -91,7 +89,7 @@ def _sides(
 
 
 def open_source(
-    wanted: RenderedSource | PairSource | ClassSource,
+    wanted: Source,
     settings: Settings,
     on_rendered: Callable[[int], None] | None = None,
 ) -> PictureSource:
@@ -100,9 +98,10 @@ def open_source(
     Raises:
         InputError: a folder is missing or incomplete.
     """
-    if isinstance(wanted, RenderedSource):
+    if isinstance(wanted, PoolSource):
         return RenderedPool(
             wanted.name,
+            kind=wanted.kind,
             count=wanted.count,
             size_px=wanted.size_px,
             seed=settings.seed if wanted.pool_seed is None else wanted.pool_seed,

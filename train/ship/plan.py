@@ -13,7 +13,7 @@ from agent import strict_yaml
 from agent.contract.strict import Strict
 from agent.errors import ConfigError
 from train.fit import LAST
-from train.settings import PairSource, RenderedSource, Settings, Share, Source, load
+from train.settings import PairSource, PoolSource, Settings, Share, Source, load
 
 Net = Literal["segmenter", "gate"]
 FINAL: Final = "final"
@@ -125,7 +125,7 @@ def _runs(plan: Plan, chosen: BundlePlan, beside: Path, bundle: str, common: Seq
         "gate": (beside / chosen.gate, chosen.gate_set),
     }
     sources = load(files["segmenter"][0], common).data.sources
-    photos = {source.name: source for source in sources if not isinstance(source, RenderedSource)}
+    photos = {source.name: source for source in sources if not isinstance(source, PoolSource)}
 
     def run(net: Net, role: str, what: str, changes: Sequence[str], **more: Any) -> Run:  # noqa: ANN401
         name = f"{bundle}/{role if role != 'main' else net}/{what}"
@@ -191,7 +191,7 @@ def _data(
         if source.name in without:
             continue
         raw = source.model_dump()
-        if isinstance(source, RenderedSource):
+        if isinstance(source, PoolSource):
             raw |= {"cache": source.cache or plan.out / "rendered", "pool_seed": source.pool_seed or 0}
         elif fold is None and source.validation:
             raw["validation"] = chosen.final_validation

@@ -22,10 +22,10 @@ from typing import Final, Literal
 from agent.errors import ConfigError
 from train.calibration import save_diagram
 from train.checkpoint import load_checkpoint, save_slim
-from train.data.rendered import CHUNK, rendered_chunk
+from train.data.rendered import CHUNK, chunk_file, rendered_chunk
 from train.data.sources import open_source
 from train.fit import LAST, RUN_NAME, fit
-from train.settings import PairSource, RenderedSource, Settings, Source
+from train.settings import PairSource, PoolSource, Settings, Source
 from train.ship.figures import Answers, BundleFigures, bundle_figures
 from train.ship.held import FILE, Held, hold
 from train.ship.jobs import Job, ShipError, run_jobs
@@ -105,11 +105,18 @@ def _rendering(runs: Sequence[Run]) -> list[Job]:
     wanted: dict[Path, Callable[[], object]] = {}
     for run in runs:
         for source in run.settings.data.sources:
-            if isinstance(source, RenderedSource) and source.cache is not None and source.pool_seed is not None:
+            if isinstance(source, PoolSource) and source.cache is not None and source.pool_seed is not None:
                 for start in range(0, source.count, CHUNK):
-                    file = source.cache / f"rendered-{source.pool_seed}-{source.size_px}-{start}.npz"
+                    file = chunk_file(
+                        source.cache, start, kind=source.kind, size_px=source.size_px, seed=source.pool_seed
+                    )
                     wanted[file] = partial(
-                        rendered_chunk, start, size_px=source.size_px, seed=source.pool_seed, cache=source.cache
+                        rendered_chunk,
+                        start,
+                        kind=source.kind,
+                        size_px=source.size_px,
+                        seed=source.pool_seed,
+                        cache=source.cache,
                     )
     return [
         Job(name=f"render/{path.stem}", action=partial(_called, do), done=path.exists) for path, do in wanted.items()
@@ -122,7 +129,7 @@ def _called(do: Callable[[], object]) -> None:
 
 def _job(run: Run, rendered: tuple[str, ...]) -> Job:
     """Return the training, and behind it the asking about what was held back."""
-    pool = rendered if any(isinstance(source, RenderedSource) for source in run.settings.data.sources) else ()
+    pool = rendered if any(isinstance(source, PoolSource) for source in run.settings.data.sources) else ()
     folder, asked = run.settings.folder, run.role != "teacher" and (run.fold is not None or bool(run.asked))
     return Job(
         name=run.name,
@@ -150,8 +157,8 @@ def _finish(plan: Plan, name: str, runs: Sequence[Run]) -> list[Path]:
     chosen, folder = plan.bundles[name], plan.out / name
     final = {run.net: run for run in runs if run.role == "main" and run.name.endswith(f"/{FINAL}")}
     settings = final["segmenter"].settings
-    photos = [s for net in final.values() for s in net.settings.data.sources if not isinstance(s, RenderedSource)]
-    photos += [source for run in runs for source in run.asked if not isinstance(source, RenderedSource)]
+    photos = [s for net in final.values() for s in net.settings.data.sources if not isinstance(s, PoolSource)]
+    photos += [source for run in runs for source in run.asked if not isinstance(source, PoolSource)]
     sources = {source.name: open_source(source, settings) for source in photos}
     distractors = {
         source.name: settings.data.root / source.folder / chosen.distractors[source.name]

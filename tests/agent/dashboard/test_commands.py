@@ -88,7 +88,20 @@ def test_demo_without_a_terminal_ends_by_itself_and_says_where_the_page_was(tmp_
     done = crack("crack-agent", "demo", "--seconds", "0.4", "--out", tmp_path / "demo")
     assert done.returncode == 0, done.stderr
     assert "the page: http://127.0.0.1:" in done.stdout
-    assert read_flight(tmp_path / "demo/record").header.frames_kept == "evidence"
+    record = read_flight(tmp_path / "demo/record")
+    assert record.header.frames_kept == "evidence"
+    # a tunnel is shown by chainage and clock angle, on the page and in the report
+    assert all(row.chainage_m is not None and row.clock_deg is not None for row in record.frames())
+    assert "against the truth of the rendering" in done.stdout
+    assert (tmp_path / "demo/flight/truth/cracks.json").is_file()
+
+
+def test_demo_of_a_facade_is_shown_on_the_wall_and_on_the_map(tmp_path: Path) -> None:
+    done = crack("crack-agent", "demo", "--flight", "facade", "--seconds", "0.4", "--out", tmp_path / "demo")
+    assert done.returncode == 0, done.stderr
+    rows = list(read_flight(tmp_path / "demo/record").frames())
+    assert rows
+    assert all(row.pose is not None and row.lat is not None and row.chainage_m is None for row in rows)
 
 
 def device(tmp_path: Path, bundle: Path, port: int, **changes: Any) -> Path:
