@@ -7,13 +7,14 @@ and shaded by one light, and what age leaves runs down from where it comes out. 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from agent.contract.arrays import Float32
 from agent.simulate import distractors
-from agent.simulate.camera import lamp_light, random_camera, take_picture
+from agent.simulate.camera import Camera, lamp_light, random_camera, take_picture
 from agent.simulate.cracks import draw, paint
 from agent.simulate.inspection import wear
 from agent.simulate.inspection.texture import asphalt, concrete, light_from, shaded
@@ -48,7 +49,7 @@ def render_close_up(
     shade = shaded(slope, light_from(rng.uniform(0, 2 * math.pi), elevation))
     direct = rng.uniform(0.25, 0.95)
     lit = as_float32(surface * (1 - direct + direct * shade)[..., None])
-    camera = random_camera(rng, float(lit[::2, ::2].mean()))
+    camera = _camera(rng, float(lit[::2, ::2].mean()))
     cracks = crossing_cracks(rng, size, width_px, visible_darkness(lit, camera), crowd) if cracked else ()
     layer = draw(cracks, size, size)
     light = paint(lit, cracks, layer)
@@ -71,6 +72,31 @@ def render_close_up(
     )
 
 
+def _camera(rng: np.random.Generator, brightness: float) -> Camera:
+    """Return a camera as the photographs of the shared sets look: brighter, sharper and noisier than the first's."""
+    camera = random_camera(rng, brightness)
+    return replace(
+        camera,
+        exposure=float(np.clip(rng.normal(0.56, 0.11), 0.25, 0.85)) / max(brightness, 0.02),
+        blur_px=camera.blur_px * rng.uniform(0.3, 1.0),
+        noise=log_uniform(rng, 0.004, 0.045),
+        balance=(1 + rng.normal(0, 0.025), 1.0, 1 + rng.normal(0, 0.035)),
+    )
+
+
+def _flakes(rng: np.random.Generator, surface: Float32, height: Float32, mm: float) -> None:
+    """Scum that came off in small sharp-edged flakes, or splashes that stayed, in place."""
+    rows, columns = height.shape
+    cell, stretch = log_uniform(rng, 4, 40), rng.uniform(1, 3)
+    field = value_noise(rng, rows, columns, (cell * stretch / mm + 1, cell / mm + 1))
+    field += 0.7 * value_noise(rng, rows, columns, 0.3 * cell / mm + 1)
+    field += rng.uniform(0, 1) * value_noise(rng, rows, columns, 200 / mm + 8)
+    low = rng.uniform(1.2, 2.4)
+    off = smoothstep(field, low, low + rng.uniform(0.05, 0.3))
+    surface *= (1 + rng.uniform(-0.3, 0.16) * off)[..., None]
+    height -= as_float32(rng.uniform(0, 0.6) * off)
+
+
 def _pavement(rng: np.random.Generator, size: int) -> tuple[Float32, Float32]:
     """Asphalt, seen from above."""
     surface, height = asphalt(rng, rng, size, size, stone_px=log_uniform(rng, 0.8, 3.2))
@@ -87,6 +113,8 @@ def _wall(rng: np.random.Generator, size: int) -> tuple[Float32, Float32]:
         rng, rng, size, size, mm_per_px=mm, roughness=rng.uniform(0, 1) ** 2, pores=rng.uniform(0, 1)
     )
     surface *= np.float32(rng.uniform(0.35, 0.85))
+    for _ in range(int(rng.poisson(0.7))):
+        _flakes(rng, surface, height, mm)
     if rng.random() < 0.5:
         wear.water(rng, surface, mm_per_px=mm, amount=rng.uniform(0.2, 1))
     x = np.arange(size, dtype=np.float32)[None]

@@ -135,7 +135,7 @@ def asphalt(
     tone += style.uniform(0.0, 0.06) * value_noise(rng, height, width, 6 * stone_px)
     tone += style.uniform(0.05, 0.4) * smoothstep(coarse, style.uniform(1.2, 1.9), 2.9)  # pale stones laid bare
     tone -= style.uniform(0.1, 0.5) * smoothstep(-coarse, style.uniform(1.1, 1.8), 2.8)  # pits between them
-    relief = as_float32(style.uniform(0.15, 0.55) * stone_px * (coarse + 0.5 * mosaic))
+    relief = as_float32(style.uniform(0.06, 0.4) * stone_px * (coarse + 0.5 * mosaic))
     tone = np.exp(tone)
     warm = style.normal(0.0, 0.03) + style.uniform(0, 0.03) * value_noise(rng, height, width, 2.4 * stone_px)
     return as_float32(np.stack([tone * (1 + warm), tone * (1 + 0.1 * warm), tone * (1 - warm)], axis=2)), relief
