@@ -204,9 +204,10 @@ def simulate(
         options = {"kind": flight, "seconds": seconds, "seed": seed}
         changes = {name: value for name, value in options.items() if value is not None}
         if print_scene:
-            from agent.settings import as_yaml
+            from agent import strict_yaml
 
-            typer.echo(as_yaml(agent_app.scene_settings(scene, changes)), nl=False)
+            settings = agent_app.scene_settings(scene, changes)
+            typer.echo(strict_yaml.explained(settings, settings.model_dump(mode="json")), nl=False)
             return
         if out is None:
             raise ConfigError("simulate: give --out DIR, or --print-scene")

@@ -305,11 +305,6 @@ def dump(settings: Settings) -> str:
     return strict_yaml.explained(settings, settings.public())
 
 
-def as_yaml(settings: BaseModel) -> str:
-    """Return any settings as a YAML file, each below its meaning."""
-    return "\n".join(_yaml_lines(settings, settings.model_dump(mode="json"), indent="")) + "\n"
-
-
 def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[Keys, str | None, str]]:
     for name, value in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX) and name not in SECRET_VARIABLES:

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from agent import strict_yaml
 from agent.errors import ConfigError
-from agent.settings import as_yaml
 from agent.simulate.inspection.settings import InspectionSettings, load
 
 
 @pytest.mark.parametrize("kind", ["tunnel", "facade"])
 def test_what_is_printed_is_read_again(tmp_path: Path, kind: str) -> None:
     wanted = InspectionSettings.model_validate({"kind": kind, "seed": 7, "wear": {"rust": 1.0}})
-    (tmp_path / "scene.yaml").write_text(as_yaml(wanted), encoding="utf-8")
+    (tmp_path / "scene.yaml").write_text(
+        strict_yaml.explained(wanted, wanted.model_dump(mode="json")), encoding="utf-8"
+    )
     assert load(tmp_path / "scene.yaml") == wanted
 
 
