@@ -31,6 +31,8 @@ FRAMES_FOLDER: Final = "frames"
 Px = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+SurfaceKind = Literal["wall", "lining", "ground"]
+NotGradable = Literal["ignored", "dark", "bright", "blur"]
 
 
 class SourceRef(Strict):
@@ -227,23 +229,45 @@ class CoverageArea(Strict):
     """A part of the surface of one state, on the grid of cells."""
 
     camera: str
+    surface: SurfaceKind = Field(
+        default="wall",
+        description="What x and y are. wall: the pose's. lining: chainage, and around the tunnel, 0 at the crown and "
+        "against the clock angle. ground: east and south of Coverage.ground_lat, ground_lon.",
+    )
     state: Literal["inspected", "not_gradable", "never_seen"]
+    reason: NotGradable | None = Field(default=None, description="Why it is not gradable; null in old records.")
     outlines_mm: tuple[tuple[tuple[float, float], ...], ...] = Field(
         description="x, y on the surface, mm: the outer outline first, then those of its holes."
     )
     area_m2: Px
 
 
+class CoverageWidths(Strict):
+    """The narrowest crack that could be found, block by block of what a camera saw of a surface."""
+
+    camera: str
+    surface: SurfaceKind
+    x_mm: float = Field(description="Of the first block's corner; y grows downwards.")
+    y_mm: float
+    block_mm: tuple[Positive, Positive] = Field(description="Width and height of a block.")
+    columns: Count
+    width_mm: tuple[Px | None, ...] = Field(
+        description="Row by row: cracks of this width can be found all over the block, as far as it was inspected; "
+        "null where nothing of it was."
+    )
+
+
 class Coverage(Strict):
     """`coverage.json`: what was inspected, what was seen but tells nothing, and what was never seen.
 
-    Areas of the surface count every cell once. Frames without a pose have no place: where their scale is known, their
-    areas are summed frame by frame, so that what two frames show counts twice; where it is not, frames are counted.
+    Areas of the surface count every cell once. A frame has a place on it by its pose, by chainage and clock angle in a
+    tunnel of known radius, or by position and attitude over level ground. Areas of frames that have none are summed
+    frame by frame, where their scale is known, so that what two frames show counts twice; else frames are counted.
     """
 
     schema_: Literal["coverage/1"] = Field(default="coverage/1", alias="schema")
     cell_mm: float
-    inspected_m2: Px | None = Field(description="Of the surface, each place once; null where no frame had a pose.")
+    inspected_m2: Px | None = Field(description="Of the surface, each place once; null where no frame had a place.")
     not_gradable_m2: Px | None
     never_seen_m2: Px | None = Field(description="Of the target area; without one, gaps enclosed by what was seen.")
     target: bool = Field(description="Whether a target area was given.")
@@ -253,12 +277,16 @@ class Coverage(Strict):
     not_gradable_ignored_m2: Px | None
     smallest_width_mm: Px | None = Field(description="That could have been found, median over the inspected area.")
     smallest_width_worst_mm: Px | None = Field(description="The same, 95th percentile: the worst part.")
-    unplaced_inspected_m2: Px | None = Field(description="Frames with a scale and no pose, summed frame by frame.")
+    unplaced_inspected_m2: Px | None = Field(description="Frames with a scale and no place, summed frame by frame.")
     unplaced_not_gradable_m2: Px | None
     unscaled_frames: Count = Field(description="Frames without a scale.")
     unscaled_gradable: Px = Field(description="Their gradable shares, summed: in frames.")
     beyond_memory_m2: Px = Field(default=0.0, description="Seen, but not kept in cells: coverage.most_cells.")
     areas: tuple[CoverageArea, ...] = ()
+    widths: tuple[CoverageWidths, ...] = ()
+    lining_radius_mm: Positive | None = Field(default=None, description="Of the tunnel whose lining was seen.")
+    ground_lat: float | None = Field(default=None, description="Degrees, WGS 84: where the ground's x and y are 0.")
+    ground_lon: float | None = None
 
 
 class CrackRow(Strict):

@@ -23,11 +23,17 @@ def moved(lat: float, lon: float, *, north_m: float, east_m: float) -> tuple[flo
         north_m: of the step.
         east_m: of the step.
     """
-    curve = 1 - _ECCENTRICITY2 * math.sin(math.radians(lat)) ** 2
-    meridian, normal = MAJOR_M * (1 - _ECCENTRICITY2) / curve**1.5, MAJOR_M / math.sqrt(curve)
+    meridian, parallel = _radii(lat)
     there = lat + math.degrees(north_m / meridian)
-    turned = lon + math.degrees(east_m / (normal * math.cos(math.radians(lat))))
+    turned = lon + math.degrees(east_m / parallel)
     return there, (turned + 180) % 360 - 180
+
+
+def step(start: tuple[float, float], end: tuple[float, float]) -> tuple[float, float]:
+    """Return the way from one point (lat, lon) to another that is at most some km away, m north and m east."""
+    meridian, parallel = _radii(start[0])
+    turn = (end[1] - start[1] + 180) % 360 - 180
+    return math.radians(end[0] - start[0]) * meridian, math.radians(turn) * parallel
 
 
 def distance_m(one: tuple[float, float], other: tuple[float, float]) -> float:
@@ -46,13 +52,22 @@ def to_ned(point: Float64, attitude_deg: tuple[float, float, float]) -> tuple[fl
         point: (3,).
         attitude_deg: yaw, pitch and roll of the camera, applied in the order Z, Y, X (DJI's gimbal, MAVLink).
     """
+    right, down, forward = point
+    north, east, below = (_turn(attitude_deg) @ np.array([forward, right, down])).tolist()
+    return north, east, below
+
+
+def ned_from_camera(attitude_deg: tuple[float, float, float]) -> Float64:
+    """Return the matrix (3, 3) that does what `to_ned` does."""
+    return _turn(attitude_deg)[:, [1, 2, 0]]
+
+
+def _turn(attitude_deg: tuple[float, float, float]) -> Float64:
     yaw, pitch, roll = (math.radians(angle) for angle in attitude_deg)
     turn_z = np.array([[math.cos(yaw), -math.sin(yaw), 0], [math.sin(yaw), math.cos(yaw), 0], [0, 0, 1]])
     turn_y = np.array([[math.cos(pitch), 0, math.sin(pitch)], [0, 1, 0], [-math.sin(pitch), 0, math.cos(pitch)]])
     turn_x = np.array([[1, 0, 0], [0, math.cos(roll), -math.sin(roll)], [0, math.sin(roll), math.cos(roll)]])
-    right, down, forward = point
-    north, east, below = (turn_z @ turn_y @ turn_x @ np.array([forward, right, down])).tolist()
-    return north, east, below
+    return np.asarray(turn_z @ turn_y @ turn_x, np.float64)
 
 
 def from_utm(zone: int, east_m: float, north_m: float, *, south: bool) -> tuple[float, float]:
@@ -74,3 +89,10 @@ def from_utm(zone: int, east_m: float, north_m: float, *, south: bool) -> tuple[
     lat = conformal + sum(d * math.sin(2 * order * conformal) for order, d in enumerate(delta, start=1))
     lon = math.radians(6 * zone - 183) + math.atan2(math.sinh(eta_), math.cos(xi_))
     return math.degrees(lat), math.degrees(lon)
+
+
+def _radii(lat: float) -> tuple[float, float]:
+    """Return the radii, m, of a step to the north and of one to the east."""
+    curve = 1 - _ECCENTRICITY2 * math.sin(math.radians(lat)) ** 2
+    meridian, normal = MAJOR_M * (1 - _ECCENTRICITY2) / curve**1.5, MAJOR_M / math.sqrt(curve)
+    return meridian, normal * math.cos(math.radians(lat))

@@ -56,6 +56,21 @@ class Lens:
             undone = cv2.undistortPoints(points, matrix, lens, criteria=until)
         return np.asarray(undone, np.float64).reshape(-1, 2)
 
+    def pixels(self, rays: Float64) -> Float64:
+        """Return (N, 2): where rays (N, 2) meet the picture, px; NaN clearly outside: distortion folds back there."""
+        share = np.linspace(0.0, 1.0, 9)
+        x, y = (side.ravel() for side in np.meshgrid(share, share))
+        edge = np.column_stack([x * self.width, y * self.height]) - 0.5
+        reach = 1.02 * float(np.hypot(*self.rays(edge).T).max())
+        inside = np.hypot(*rays.T) <= reach  # false where NaN
+        found = np.full((len(rays), 2), np.nan)
+        if inside.any():
+            matrix = np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], np.float64)
+            points = np.column_stack([rays[inside], np.ones(int(inside.sum()))])
+            lens = np.array(self.distortion or (0.0,) * 4, np.float64)
+            found[inside] = cv2.projectPoints(points, np.zeros(3), np.zeros(3), matrix, lens)[0].reshape(-1, 2)
+        return found
+
     def of_size(self, width: int, height: int) -> Lens:
         """Return the lens for pictures of another size: the same view, reduced or enlarged.
 

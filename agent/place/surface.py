@@ -35,6 +35,12 @@ class Plane:
     tilt_deg: float = 0.0
     toward_deg: float = 0.0
 
+    @property
+    def normal(self) -> Float64:
+        """(3,): points p of it have normal . p = distance_mm."""
+        slope, toward = math.tan(math.radians(self.tilt_deg)), math.radians(self.toward_deg)
+        return np.array([-slope * math.cos(toward), slope * math.sin(toward), 1.0])
+
     def meet(self, rays: Float64) -> Float64:
         """Return where rays (N, 2), x / z and y / z, meet it, (N, 3), mm; NaN where they do not."""
         slope, toward = math.tan(math.radians(self.tilt_deg)), math.radians(self.toward_deg)
@@ -121,12 +127,12 @@ class View:
     def stretch(self, xy_px: Float64) -> Float64:
         """See `Geometry.stretch`."""
         half = np.array([[0.5, 0], [0, 0.5]])
-        steps = [self._meet(xy_px + step) - self._meet(xy_px - step) for step in half]
+        steps = [self.meet(xy_px + step) - self.meet(xy_px - step) for step in half]
         return np.stack(steps, axis=2)
 
     def place(self, x_px: float, y_px: float) -> Place:
         """See `Geometry.place`."""
-        point = self._meet(np.array([[x_px, y_px]]))[0]
+        point = self.meet(np.array([[x_px, y_px]]))[0]
         camera = self.camera
         if not np.isfinite(point).all():
             return camera
@@ -148,7 +154,8 @@ class View:
         clock = None if camera.clock_deg is None else (camera.clock_deg - self.sense * turn) % 360
         return replace(camera, chainage_m=chainage, clock_deg=clock, of="surface")
 
-    def _meet(self, xy_px: Float64) -> Float64:
+    def meet(self, xy_px: Float64) -> Float64:
+        """Return where rays of points (N, 2), px, meet the surface, (N, 3), mm, the camera's axes; NaN: nowhere."""
         return self.shape.meet(self.lens.rays(xy_px))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from agent.contract.arrays import Bool, Float64, Int64
-from agent.contract.flight import BranchRow, CrackRow, FrameRow
+from agent.contract.flight import BranchRow, Coverage, CoverageArea, CrackRow, FrameRow
 from agent.contract.frame import Pose, Scale
 from agent.record import FlightRecord
 from agent.track.placement import Placement, placed
@@ -54,6 +54,11 @@ class Developed:
         else:
             developed._by_tunnel(record)
         return developed
+
+    def areas(self, coverage: Coverage | None) -> list[CoverageArea]:
+        """Return the parts of the coverage that lie on the same surface: x, y downwards, mm."""
+        surface = "wall" if self.radius_mm is None else "lining"
+        return [area for area in coverage.areas if area.surface == surface] if coverage else []
 
     def _by_pose(self, record: FlightRecord) -> None:
         owner, best = heirs(record), _best_ids(record)

@@ -63,7 +63,7 @@ def write_dxf(record: FlightRecord, path: Path, *, developed: Developed) -> None
     for name in ("LABELS", "TITLE"):
         drawing.layers.add(name)
     space = drawing.modelspace()
-    _add_coverage(space, record)
+    _add_coverage(space, record, developed)
     height = _letter_height(developed)
     drawn, missing = Counter[str](), 0
     for _, crack in record.whole_cracks():
@@ -84,9 +84,8 @@ def _letter_height(developed: Developed) -> float:
     return max(TEXT_MM, extent * _OF_EXTENT)
 
 
-def _add_coverage(space: Modelspace, record: FlightRecord) -> None:
-    coverage = record.coverage()
-    for area in coverage.areas if coverage else ():
+def _add_coverage(space: Modelspace, record: FlightRecord, developed: Developed) -> None:
+    for area in developed.areas(record.coverage()):
         for outline in area.outlines_mm:
             layer = {"layer": f"COVERAGE_{area.state.upper()}"}
             space.add_lwpolyline([(x, -y) for x, y in outline], close=True, dxfattribs=layer)

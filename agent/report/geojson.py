@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from agent.contract.flight import CrackRow, FrameRow
+from agent.contract.flight import Coverage, CoverageArea, CrackRow, FrameRow
+from agent.place import earth
 from agent.record import FlightRecord
 from agent.record.jsonl import encode
 from agent.record.layout import partial
@@ -47,9 +48,10 @@ def write_geojson(record: FlightRecord, path: Path, *, reviews: Mapping[str, str
 def write_coverage(record: FlightRecord, path: Path) -> None:
     """Write the parts of the surface that were inspected, not gradable and never seen, and what each frame saw.
 
-    The parts have a null geometry, for no degrees are known of them; their outlines, mm on the surface, stand in the
-    properties. Frames of known position, attitude and scale are polygons with the state `seen`, one over the other; a
-    wall is a line on the map: then the geometry is null and the area stands alone.
+    Parts of level ground are polygons. Those of walls and linings have a null geometry, for no degrees are known of
+    them; the outlines, mm on the surface, stand in the properties of all. Frames of known position, attitude and scale
+    are polygons with the state `seen`, one over the other; a wall is a line on the map: then the geometry is null and
+    the area stands alone.
 
     Raises:
         InputError: the record was altered.
@@ -61,13 +63,30 @@ def write_coverage(record: FlightRecord, path: Path) -> None:
         separator = b"\n"
         for area in coverage.areas if coverage else ():
             properties = {"mission_id": record.header.mission_id, **area.model_dump()}
-            feature = {"type": "Feature", "geometry": None, "properties": properties}
+            feature = {"type": "Feature", "geometry": _ground(coverage, area), "properties": properties}
             file.write(separator + encode(feature, indent=None))
             separator = b",\n"
         for seen in _seen(record):
             file.write(separator + encode(seen, indent=None))
             separator = b",\n"
         file.write(b"\n]}\n")
+
+
+def _ground(coverage: Coverage | None, area: CoverageArea) -> dict[str, object] | None:
+    """Return a part of the ground as a polygon; None for one of a wall or a lining."""
+    if coverage is None or coverage.ground_lat is None or coverage.ground_lon is None or area.surface != "ground":
+        return None
+    rings = []
+    for number, outline in enumerate(area.outlines_mm):
+        points = [
+            earth.moved(coverage.ground_lat, coverage.ground_lon, north_m=-y / 1000, east_m=x / 1000)
+            for x, y in outline
+        ]
+        twice = sum(a[1] * b[0] - b[1] * a[0] for a, b in zip(points, [*points[1:], points[0]], strict=True))
+        if (twice > 0) != (number == 0):  # RFC 7946: the outer ring counter-clockwise, those of holes clockwise
+            points.reverse()
+        rings.append([(round(lon, 9), round(lat, 9)) for lat, lon in [*points, points[0]]])
+    return {"type": "Polygon", "coordinates": rings}
 
 
 def _seen(record: FlightRecord) -> Iterator[dict[str, object]]:

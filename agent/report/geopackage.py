@@ -99,15 +99,15 @@ class _Package:
         if developed.stretches:
             columns = {"crack_id": "TEXT", "kind": "TEXT", "severity": "TEXT", "width_p95_mm": "REAL"}
             self._layer("crack_lines", "MULTILINESTRING", ON_SURFACE, columns, _lines(record, developed))
-        coverage = record.coverage()
-        if coverage is not None and coverage.areas:
-            columns = {"camera": "TEXT", "state": "TEXT", "area_m2": "REAL"}
+        areas = developed.areas(record.coverage())
+        if areas:
+            columns = {"camera": "TEXT", "state": "TEXT", "reason": "TEXT", "area_m2": "REAL"}
             rows = (
                 (
-                    (area.camera, area.state, area.area_m2),
+                    (area.camera, area.state, area.reason, area.area_m2),
                     [[(x / 1e3, -y / 1e3) for x, y in o] for o in area.outlines_mm],
                 )
-                for area in coverage.areas
+                for area in areas
             )
             self._layer("coverage", "POLYGON", ON_SURFACE, columns, rows)
         self._base.commit()

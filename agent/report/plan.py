@@ -118,7 +118,7 @@ class Places:
 def on_surface(cracks: Sequence[tuple[CrackRow, int]], developed: Developed, coverage: Coverage | None) -> Plan | None:
     """Draw centre lines and coverage on the wall plane or the unrolled lining."""
     lines = {crack_id: [stretch.xy_mm for stretch in found] for crack_id, found in developed.stretches.items()}
-    areas = [] if coverage is None or developed.radius_mm is not None else list(coverage.areas)
+    areas = developed.areas(coverage)
     outlines = [np.array(line, np.float64).reshape(-1, 2) * (1, -1) for area in areas for line in area.outlines_mm]
     points = [line for of in lines.values() for line in of] + outlines
     if not points:

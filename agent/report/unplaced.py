@@ -11,6 +11,7 @@ from agent.record import FlightRecord
 REMOVED: Final = "removed"
 _OF_FRAMES: Final = dict.fromkeys(("lat", "lon", "alt_m", "chainage_m", "clock_deg", "pose"))
 _OF_CRACKS: Final = dict.fromkeys(("lat", "lon", "alt_m", "chainage_m", "clock_deg", "position_of"))
+_OF_COVERAGE: Final = {"areas": (), "widths": (), "ground_lat": None, "ground_lon": None}
 _OF_SETTINGS: Final = frozenset({"start_m", "ring_zero_m", "clock_deg", "target_m"})  # that tell a place
 
 
@@ -42,7 +43,7 @@ class UnplacedRecord(FlightRecord):
     def coverage(self) -> Coverage | None:
         """See `FlightRecord.coverage`."""
         found = super().coverage()
-        return None if found is None else found.model_copy(update={"areas": ()})
+        return None if found is None else found.model_copy(update=_OF_COVERAGE)
 
 
 def _without_places(value: Any) -> Any:  # noqa: ANN401 - what JSON can hold

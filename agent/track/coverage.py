@@ -6,29 +6,43 @@ Cells are kept in square chunks that exist only where the camera was, so a long 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
 
-from agent.contract.arrays import Bool, Float32, Float64, Int32, UInt8
-from agent.contract.flight import Coverage, CoverageArea
+from agent.contract.arrays import Float32, Float64, Int64, UInt8
+from agent.contract.flight import Coverage, CoverageArea, CoverageWidths, SurfaceKind
 from agent.contract.frame import Frame
+from agent.place.laid import Ground, Lining
+from agent.place.surface import View
 from agent.track.locator import Located
-from agent.track.placement import outline
+from agent.track.mosaic import NEVER, Mosaic
+from agent.track.placement import Placement, outline
 from agent.track.quality import BLUR, BRIGHT, DARK, IGNORED, OK, Quality, judge
 from agent.track.settings import CoverageSettings
 
 CHUNK: Final = 64  # cells along the edge of a chunk
-NEVER: Final = 255
 MOST_FRAME_CELLS: Final = (
     1_000_000  # of one frame; of one that has more, with cells far too small for it, only the area is counted
 )
 BLUR_FACTOR: Final = 2.35  # a line is as wide as the blur's full width at half maximum
 MOST_AREAS: Final = 2000
 MOST_MOSAIC: Final = 40_000_000  # cells of the rectangle around a camera's surface; larger ones get no outlines
+
+
+class _Surface(NamedTuple):
+    """What cells lie on, for each camera by itself."""
+
+    camera: str
+    kind: SurfaceKind
+    cell_mm: tuple[float, float]
+    rows: int | None = None  # once around a tunnel
+
+    @property
+    def cell_m2(self) -> float:
+        return self.cell_mm[0] * self.cell_mm[1] / 1e6
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +60,9 @@ class CoverageMap:
     """
 
     settings: CoverageSettings
-    _chunks: dict[tuple[str, int, int], _Chunk] = field(default_factory=dict)
+    _chunks: dict[tuple[_Surface, int, int], _Chunk] = field(default_factory=dict)
+    _radius_mm: float | None = None  # of the lining
+    _origin: tuple[float, float] | None = None  # of the ground, lat, lon
     _unplaced: Float64 = field(default_factory=lambda: np.zeros(2))  # m2 inspected, not gradable
     _has_unplaced: bool = False
     _unscaled: list[float] = field(default_factory=lambda: [0, 0.0])  # frames, gradable shares
@@ -61,8 +77,9 @@ class CoverageMap:
             located: where it lies; None: unknown.
         """
         quality = judge(frame.image_rgb, frame.ignored, self.settings)
-        if located is not None and located.metric:
-            self._place(frame, located, quality)
+        found = self._surface(frame, located)
+        if found is not None:
+            self._place(frame, *found, quality)
         else:
             self._count(frame, quality)
 
@@ -72,17 +89,17 @@ class CoverageMap:
         Args:
             areas: also the outlines and what was never seen, which takes a look at the whole surface.
         """
-        cell_m2 = (self.settings.cell_mm / 1000) ** 2
-        counts = np.zeros(256, np.int64)
-        for chunk in self._chunks.values():
-            counts += np.bincount(chunk.state.ravel(), minlength=256)
+        counts: dict[_Surface, Int64] = {}
+        for (surface, _, _), chunk in self._chunks.items():
+            counts[surface] = counts.get(surface, 0) + np.bincount(chunk.state.ravel(), minlength=256)
+        m2 = sum((count * surface.cell_m2 for surface, count in counts.items()), np.zeros(256))
         placed = bool(self._chunks)
-        bad = {state: float(counts[state]) * cell_m2 if placed else None for state in (IGNORED, DARK, BRIGHT, BLUR)}
+        bad = {state: float(m2[state]) if placed else None for state in (IGNORED, DARK, BRIGHT, BLUR)}
         widths = self._found_widths()
-        never, shapes = self._shapes() if areas and placed else (None, [])
+        never, shapes, blocks = self._shapes() if areas and placed else (None, [], [])
         return Coverage(
             cell_mm=self.settings.cell_mm,
-            inspected_m2=float(counts[OK]) * cell_m2 if placed else None,
+            inspected_m2=float(m2[OK]) if placed else None,
             not_gradable_m2=sum(value or 0.0 for value in bad.values()) if placed else None,
             never_seen_m2=never,
             target=self.settings.target_m is not None,
@@ -98,44 +115,73 @@ class CoverageMap:
             unscaled_gradable=float(self._unscaled[1]),
             beyond_memory_m2=self._beyond,
             areas=tuple(shapes),
+            widths=tuple(blocks),
+            lining_radius_mm=self._radius_mm,
+            ground_lat=None if self._origin is None else self._origin[0],
+            ground_lon=None if self._origin is None else self._origin[1],
         )
 
     # frames -----------------------------------------------------------------------------------------------------
 
-    def _place(self, frame: Frame, located: Located, quality: Quality) -> None:
+    def _surface(self, frame: Frame, located: Located | None) -> tuple[_Surface, Placement] | None:
+        """Return what the frame lies on, and where; None where that is not known."""
         cell = self.settings.cell_mm
-        edge = outline(located.placement, (frame.height, frame.width), steps=8)
+        if located is not None and located.metric:
+            return _Surface(frame.camera, "wall", (cell, cell)), located.placement
+        geometry = frame.scale.geometry
+        if geometry is None or frame.place is None:
+            return None
+        view = View.of(geometry.sight, frame.place, width=frame.width, height=frame.height)
+        lining = Lining.of(view)
+        if lining is not None:
+            self._radius_mm = self._radius_mm or lining.shape.radius_mm
+            if lining.shape.radius_mm != self._radius_mm:
+                return None
+            rows = max(1, round(lining.round_mm / cell))
+            return _Surface(frame.camera, "lining", (cell, lining.round_mm / rows), rows), lining
+        ground = Ground.of(view, self._origin)
+        if ground is None:
+            return None
+        self._origin = ground.origin
+        return _Surface(frame.camera, "ground", (cell, cell)), ground
+
+    def _place(self, frame: Frame, surface: _Surface, placement: Placement, quality: Quality) -> None:
+        cell = np.array(surface.cell_mm)
+        edge = outline(placement, (frame.height, frame.width), steps=8)
         if not np.isfinite(edge).all():
             return self._count(frame, quality)
         first = np.floor(edge.min(axis=0) / cell).astype(np.int64)
         last = np.floor(edge.max(axis=0) / cell).astype(np.int64)
         columns, rows = (last - first + 1).tolist()
         if columns * rows > MOST_FRAME_CELLS:
+            if surface.kind != "wall":
+                return self._count(frame, quality)
             self._beyond += float(cv2.contourArea(edge.astype(np.float32))) / 1e6
             return None
-        x, y = np.meshgrid(np.arange(columns) + first[0], np.arange(rows) + first[1])
-        centres = np.column_stack([(x.ravel() + 0.5) * cell, (y.ravel() + 0.5) * cell])
-        seen = located.placement.to_frame(centres)
+        x, y = (grid.ravel() for grid in np.meshgrid(np.arange(columns) + first[0], np.arange(rows) + first[1]))
+        seen = placement.to_frame((np.column_stack([x, y]) + 0.5) * cell)
         inside = (seen >= -0.5).all(axis=1) & (seen < (frame.width - 0.5, frame.height - 0.5)).all(axis=1)
         if not inside.any():
             return None
         state, blur = quality.at(seen[inside])
-        mm_per_px = frame.scale.mm_per_px or _mm_per_px(located, frame)
+        mm_per_px = frame.scale.mm_per_px or _mm_per_px(placement, frame)
         width = np.maximum(self.settings.findable_px, BLUR_FACTOR * blur) * mm_per_px
-        self._put(frame.camera, x.ravel()[inside], y.ravel()[inside], state, width.astype(np.float32))
+        if surface.rows is not None:
+            y = (y + surface.rows // 2) % surface.rows - surface.rows // 2
+        self._put(surface, x[inside], y[inside], state, width.astype(np.float32))
         return None
 
-    def _put(self, camera: str, x: Float64, y: Float64, state: UInt8, width: Float32) -> None:
+    def _put(self, surface: _Surface, x: Int64, y: Int64, state: UInt8, width: Float32) -> None:
         """Write a frame's cells; what was seen well once stays seen well."""
         chunk_x, chunk_y = x // CHUNK, y // CHUNK
         order = np.lexsort((chunk_x, chunk_y))
         borders = np.flatnonzero((np.diff(chunk_x[order]) != 0) | (np.diff(chunk_y[order]) != 0)) + 1
         for part in np.split(order, borders):
-            key = (camera, int(chunk_x[part[0]]), int(chunk_y[part[0]]))
+            key = (surface, int(chunk_x[part[0]]), int(chunk_y[part[0]]))
             chunk = self._chunks.get(key)
             if chunk is None:
                 if (len(self._chunks) + 1) * CHUNK**2 > self.settings.most_cells:
-                    self._beyond += len(part) * (self.settings.cell_mm / 1000) ** 2
+                    self._beyond += len(part) * surface.cell_m2
                     continue
                 chunk = self._chunks[key] = _Chunk()
             at = (y[part] % CHUNK, x[part] % CHUNK)
@@ -160,95 +206,45 @@ class CoverageMap:
 
     # the surface as a whole -------------------------------------------------------------------------------------
 
-    def _shapes(self) -> tuple[float | None, list[CoverageArea]]:
-        """Return the area never seen, m2, and the outlines of all three states."""
-        cell, never_cells = self.settings.cell_mm, 0
+    def _shapes(self) -> tuple[float | None, list[CoverageArea], list[CoverageWidths]]:
+        """Return the area never seen, m2, the outlines of all three states, and the narrowest widths."""
+        never_m2 = 0.0
         shapes: list[CoverageArea] = []
-        for camera in sorted({camera for camera, _, _ in self._chunks}):
-            mosaic = self._mosaic(camera)
+        blocks: list[CoverageWidths] = []
+        for surface in sorted({surface for surface, _, _ in self._chunks}):
+            mosaic = self._mosaic(surface)
             if mosaic is None:
-                return None, []
-            state, origin = mosaic
-            target = self._target(origin, (state.shape[0], state.shape[1]))
-            never = (state == NEVER) & (_enclosed(state != NEVER) if target is None else target)
-            never_cells += int(never.sum())
-            bad = (state != NEVER) & (state != OK)
-            for name, mask in (("inspected", state == OK), ("not_gradable", bad), ("never_seen", never)):
-                for outlines, area in _outlines(mask):
-                    shapes.append(
-                        CoverageArea(
-                            camera=camera,
-                            state=name,
-                            outlines_mm=tuple(
-                                tuple((float(x), float(y)) for x, y in (line + origin) * cell) for line in outlines
-                            ),
-                            area_m2=area * (cell / 1000) ** 2,
-                        )
-                    )
+                return None, [], []
+            told = {"camera": surface.camera, "surface": surface.kind}
+            never_m2 += mosaic.never_seen * surface.cell_m2
+            shapes += [CoverageArea(**told, **area) for area in mosaic.areas()]
+            blocks.append(CoverageWidths(**told, **mosaic.widths()))
         shapes.sort(key=lambda one: -one.area_m2)
-        return never_cells * (cell / 1000) ** 2, shapes[:MOST_AREAS]
+        return never_m2, shapes[:MOST_AREAS], blocks
 
-    def _mosaic(self, camera: str) -> tuple[UInt8, Float64] | None:
-        """All cells of a camera in one picture, and the cell that its corner is; None if that is too large."""
-        keys = [(x, y) for name, x, y in self._chunks if name == camera]
-        corner = np.array(keys).min(axis=0)
-        size = (np.array(keys).max(axis=0) - corner + 1) * CHUNK
-        if self.settings.target_m is not None:
-            target = np.array(self.settings.target_m) * 1000 / self.settings.cell_mm
-            low = np.minimum(corner * CHUNK, np.floor(target.min(axis=0)).astype(np.int64) - 1)
-            high = np.maximum(corner * CHUNK + size, np.ceil(target.max(axis=0)).astype(np.int64) + 1)
-        else:
-            low, high = corner * CHUNK, corner * CHUNK + size
+    def _mosaic(self, surface: _Surface) -> Mosaic | None:
+        """All cells of a surface in one picture; None if that is too large."""
+        keys = [(x, y) for of, x, y in self._chunks if of == surface]
+        low = np.array(keys).min(axis=0) * CHUNK
+        high = (np.array(keys).max(axis=0) + 1) * CHUNK
+        target = None
+        if self.settings.target_m is not None and surface.kind != "ground":
+            target = np.array(self.settings.target_m) * 1000 / surface.cell_mm
+            low = np.minimum(low, np.floor(target.min(axis=0)).astype(np.int64) - 1)
+            high = np.maximum(high, np.ceil(target.max(axis=0)).astype(np.int64) + 1)
         columns, rows = (high - low).tolist()
         if columns * rows > MOST_MOSAIC:
             return None
         state = np.full((rows, columns), NEVER, np.uint8)
+        width = np.full((rows, columns), np.inf, np.float32)
         for x, y in keys:
             left, top = x * CHUNK - low[0], y * CHUNK - low[1]
-            state[top : top + CHUNK, left : left + CHUNK] = self._chunks[camera, x, y].state
-        return state, low.astype(np.float64)
-
-    def _target(self, origin: Float64, hw: tuple[int, int]) -> Bool | None:
-        if self.settings.target_m is None:
-            return None
-        corner = np.array(self.settings.target_m) * 1000 / self.settings.cell_mm - origin - 0.5
-        canvas = np.zeros(hw, np.uint8)
-        cv2.fillPoly(canvas, [np.rint(corner * 16).astype(np.int32)], 1, shift=4)
-        return np.asarray(canvas > 0, np.bool_)
+            chunk = self._chunks[surface, x, y]
+            state[top : top + CHUNK, left : left + CHUNK] = chunk.state
+            width[top : top + CHUNK, left : left + CHUNK] = chunk.width_mm
+        return Mosaic(state, width, low.astype(np.float64), np.array(surface.cell_mm), target)
 
 
-def _enclosed(seen: Bool) -> Bool:
-    """The cells that nobody saw and from which no way leads out past what was seen."""
-    around = cv2.copyMakeBorder(seen.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0,))
-    _, labels = cv2.connectedComponents(1 - around, connectivity=4)
-    return np.asarray((labels != labels[0, 0])[1:-1, 1:-1] & ~seen, np.bool_)
-
-
-def _outlines(mask: Bool) -> Iterator[tuple[list[Float64], int]]:
-    """Yield each part of a mask: its outer outline and those of its holes, in cells, and how many cells it has."""
-    padded = cv2.copyMakeBorder(mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0,))
-    lines, tree = cv2.findContours(padded, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    if tree is None:
-        return
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(padded, connectivity=8)
-    for number, line in enumerate(lines):
-        if tree[0][number][3] >= 0:
-            continue
-        parts = [_around(np.asarray(line[:, 0], np.int32))]
-        hole = int(tree[0][number][2])
-        while hole >= 0:
-            parts.append(_around(np.asarray(lines[hole][:, 0], np.int32)))
-            hole = int(tree[0][hole][0])
-        x, y = line[0, 0]
-        yield parts, int(stats[labels[y, x], cv2.CC_STAT_AREA])
-
-
-def _around(line: Int32) -> Float64:
-    """Simplify an outline of cells to within half a cell; it runs through the middles of its cells."""
-    simple = cv2.approxPolyDP(line[:, None], 0.5, closed=True)
-    return np.asarray(simple[:, 0] - 1 + 0.5, np.float64)
-
-
-def _mm_per_px(located: Located, frame: Frame) -> float:
-    edge = outline(located.placement, (frame.height, frame.width), steps=8).astype(np.float32)
+def _mm_per_px(placement: Placement, frame: Frame) -> float:
+    edge = outline(placement, (frame.height, frame.width), steps=8).astype(np.float32)
     return math.sqrt(float(cv2.contourArea(edge)) / (frame.width * frame.height))

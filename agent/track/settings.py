@@ -53,8 +53,9 @@ class CoverageSettings(Strict):
     brightest: float = Field(default=0.97, ge=0, le=1, description="Cells brighter than this are not gradable.")
     target_m: tuple[tuple[float, float], ...] | None = Field(
         default=None,
-        description="Corners (x, y) of the area that was to be inspected, m on the surface; null: only gaps enclosed "
-        "by what was seen count as never seen.",
+        description="Corners (x, y) of the area that was to be inspected, m on the surface (of a lining: chainage, and "
+        "around from the crown, against the clock angle); null: only gaps enclosed by what was seen count as never "
+        "seen.",
     )
     most_cells: int = Field(default=20_000_000, ge=1000, description="Cells kept; what lies beyond is only counted.")
 

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
 from agent.contract.arrays import Float64, UInt8
-from agent.contract.frame import Frame, Pose, Scale
+from agent.contract.frame import Frame, Place, Pose, Scale
+from agent.place import earth
+from agent.place.lens import Lens
+from agent.place.surface import Cylinder, Plane, View, middle_scale
 from agent.track.coverage import CoverageMap
 from agent.track.locator import SURFACE, Located
 from agent.track.placement import placed
@@ -100,6 +104,125 @@ class TestSurface:
         result = covered([Pose(x_mm=1000.0 * index, y_mm=0) for index in range(20)], most_cells=40_000).result()
         assert result.beyond_memory_m2 > 0
         assert (result.inspected_m2 or 0) + result.beyond_memory_m2 == pytest.approx(20 * 0.32 * 0.24, rel=0.02)
+
+
+class TestReasonsAndWidths:
+    def test_each_reason_has_parts_of_its_own(self) -> None:
+        image = SHARP.copy()
+        image[:, :96], image[:, 96:160] = 0, 255
+        ignored = np.zeros(HW, np.bool_)
+        ignored[192:] = True
+        gathered = CoverageMap(CoverageSettings(cell_mm=4.0))
+        picture = replace(frame(0, image, pose=Pose(x_mm=0, y_mm=0), scale=ONE_MM), ignored=ignored)
+        gathered.add(picture, located(picture))
+        result = gathered.result()
+        by_reason = {
+            reason: sum(area.area_m2 for area in result.areas if area.reason == reason)
+            for reason in ("ignored", "dark", "bright", "blur")
+        }
+        assert by_reason["dark"] == pytest.approx(0.096 * 0.192)
+        assert by_reason["ignored"] == pytest.approx(0.32 * 0.048)
+        assert by_reason == pytest.approx(
+            {
+                "ignored": result.not_gradable_ignored_m2,
+                "dark": result.not_gradable_dark_m2,
+                "bright": result.not_gradable_bright_m2,
+                "blur": result.not_gradable_blur_m2,
+            }
+        )
+        assert {area.reason for area in result.areas if area.state == "inspected"} == {None}
+        assert sum(by_reason.values()) == pytest.approx(result.not_gradable_m2)
+
+    def test_widths_are_told_where_they_hold(self) -> None:
+        gathered = CoverageMap(CoverageSettings(cell_mm=5.0, findable_px=2.0))
+        for index, (x_mm, scale) in enumerate(((0.0, 1.0), (320.0, 2.0))):
+            pose = Pose(x_mm=x_mm, y_mm=-240.0 * index)
+            picture = frame(index, SHARP, pose=pose, scale=Scale(mm_per_px=scale, source="setting"))
+            gathered.add(picture, located(picture))
+        (told,) = gathered.result().widths
+        assert (told.camera, told.surface, told.x_mm, told.y_mm) == ("cam", "wall", 0.0, -240.0)
+
+        def at(x_mm: float, y_mm: float) -> float | None:
+            column, row = int((x_mm - told.x_mm) // told.block_mm[0]), int((y_mm - told.y_mm) // told.block_mm[1])
+            return told.width_mm[row * told.columns + column]
+
+        near, far = at(160, 120), at(600, 100)
+        assert near is not None
+        assert far == pytest.approx(2 * near, rel=0.05)
+        assert at(160, -120) is None  # nobody looked there
+        assert len(told.width_mm) <= 6000
+
+    def test_of_a_large_surface_a_block_tells_its_worst_part(self) -> None:
+        poses = [Pose(x_mm=320.0 * index, y_mm=0) for index in range(40)]
+        gathered = CoverageMap(CoverageSettings(cell_mm=2.0))
+        for index, pose in enumerate(poses):
+            scale = Scale(mm_per_px=1.0 if index < 39 else 1.5, source="setting")
+            picture = frame(index, SHARP, pose=pose, scale=scale)
+            gathered.add(picture, located(picture))
+        result = gathered.result()
+        (told,) = result.widths
+        assert len(told.width_mm) <= 6000
+        known = [value for value in told.width_mm if value is not None]
+        assert max(known) >= (result.smallest_width_worst_mm or 0)
+        assert min(known) >= (result.smallest_width_mm or 9) * 0.9
+
+
+LENS = Lens.simple(400.0, HW[1], HW[0])
+
+
+def beheld(index: int, view: View) -> Frame:
+    """A frame that knows how it lies, and has no pose."""
+    mm = middle_scale(view)
+    scale = Scale(mm_per_px=mm, source="telemetry", method="radius", geometry=view)
+    return replace(frame(index, SHARP, scale=scale), place=view.camera)
+
+
+class TestPlacesWithoutPose:
+    def test_a_tunnel_is_covered_by_chainage_and_clock_angle(self) -> None:
+        gathered = CoverageMap(CoverageSettings(cell_mm=20.0))
+        shape = Cylinder(radius_mm=3000, distance_mm=3000)  # on the axis: as much of the arc as the lens sees
+        for index, clock in enumerate(range(0, 360, 30)):
+            for chainage in (100.0, 101.5):
+                camera = Place(chainage_m=chainage, clock_deg=float(clock))
+                gathered.add(beheld(index, View(lens=LENS, shape=shape, camera=camera)), None)
+        result = gathered.result()
+        assert result.lining_radius_mm == 3000
+        assert result.unplaced_inspected_m2 is None
+        # from the axis a row at the angle t sees 320 / 400 * 3 m * cos t along the tunnel, of which each picture counts
+        # up to 15 degrees, where the next one begins; the two chainages overlap
+        cos = math.sin(math.radians(15)) / math.radians(15)  # its mean
+        assert result.inspected_m2 == pytest.approx(2 * math.pi * 3.0 * (1.5 + 2.4 * cos), rel=0.005)
+        (area,) = [one for one in result.areas if one.state == "inspected"]
+        assert area.surface == "lining"
+        x, y = np.concatenate([np.array(line) for line in area.outlines_mm]).T
+        assert x.min() == pytest.approx(100_000 - 1500 * 0.8, abs=80)
+        assert -math.pi * 3000 - 20 <= y.min() < y.max() <= math.pi * 3000 + 20
+
+    def test_level_ground_is_covered_by_position_and_attitude(self) -> None:
+        gathered = CoverageMap(CoverageSettings(cell_mm=50.0))
+        for index in range(4):
+            lat, lon = earth.moved(47.0, 8.0, north_m=3.0 * index, east_m=0.0)
+            view = View(
+                lens=LENS, shape=Plane(distance_mm=5000), camera=Place(lat=lat, lon=lon), attitude_deg=(0.0, -90.0, 0.0)
+            )
+            gathered.add(beheld(index, view), None)
+        result = gathered.result()
+        assert (result.ground_lat, result.ground_lon) == (47.0, 8.0)
+        assert result.inspected_m2 == pytest.approx(4.0 * (9.0 + 3.0), rel=0.03)  # 4 m x 3 m each, side by side
+        (area,) = [one for one in result.areas if one.state == "inspected"]
+        assert area.surface == "ground"
+        x, y = np.array(area.outlines_mm[0]).T
+        assert (x.min(), x.max(), y.min(), y.max()) == pytest.approx((-2000, 2000, -10_500, 1500), abs=100)
+
+    def test_a_wall_of_which_only_the_cameras_position_is_known_is_counted(self) -> None:
+        gathered = CoverageMap(CoverageSettings())
+        view = View(
+            lens=LENS, shape=Plane(distance_mm=5000), camera=Place(lat=47.0, lon=8.0), attitude_deg=(0.0, 0.0, 0.0)
+        )
+        gathered.add(beheld(0, view), None)
+        result = gathered.result()
+        assert result.inspected_m2 is None
+        assert result.unplaced_inspected_m2 == pytest.approx(4.0 * 3.0, rel=1e-6)
 
 
 class TestWithoutPose:
