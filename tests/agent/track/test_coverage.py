@@ -15,6 +15,7 @@ from agent.place.lens import Lens
 from agent.place.surface import Cylinder, Plane, View, middle_scale
 from agent.track.coverage import CoverageMap
 from agent.track.locator import SURFACE, Located
+from agent.track.mosaic import MOST_BLOCKS, NEVER, Mosaic
 from agent.track.placement import placed
 from agent.track.quality import BLUR, BRIGHT, DARK, IGNORED, OK, judge
 from agent.track.settings import CoverageSettings
@@ -152,19 +153,25 @@ class TestReasonsAndWidths:
         assert at(160, -120) is None  # nobody looked there
         assert len(told.width_mm) <= 6000
 
-    def test_of_a_large_surface_a_block_tells_its_worst_part(self) -> None:
-        poses = [Pose(x_mm=320.0 * index, y_mm=0) for index in range(40)]
-        gathered = CoverageMap(CoverageSettings(cell_mm=2.0))
-        for index, pose in enumerate(poses):
-            scale = Scale(mm_per_px=1.0 if index < 39 else 1.5, source="setting")
-            picture = frame(index, SHARP, pose=pose, scale=scale)
-            gathered.add(picture, located(picture))
-        result = gathered.result()
-        (told,) = result.widths
-        assert len(told.width_mm) <= 6000
-        known = [value for value in told.width_mm if value is not None]
-        assert max(known) >= (result.smallest_width_worst_mm or 0)
-        assert min(known) >= (result.smallest_width_mm or 9) * 0.9
+    def test_of_a_large_surface_a_block_tells_its_worst_cell(self) -> None:
+        random = np.random.default_rng(3)
+        width = random.uniform(0.1, 5, (310, 420)).astype(np.float32)
+        width[random.random(width.shape) < 0.4] = np.inf
+        width[:40, :70] = np.inf
+        state = np.where(np.isfinite(width), OK, BLUR).astype(np.uint8)
+        state[:12], state[:, :7] = NEVER, NEVER  # nobody looked there: no blocks
+        mosaic = Mosaic(state, np.where(state == OK, width, np.inf), np.array([-64.0, 128]), np.array([4.0, 5]), None)
+        told = mosaic.widths()
+        columns, edge = told["columns"], round(told["block_mm"][0] / 4.0)
+        assert edge > 1
+        assert len(told["width_mm"]) <= MOST_BLOCKS
+        assert (told["x_mm"], told["y_mm"], told["block_mm"][1]) == ((-64 + 7) * 4.0, (128 + 12) * 5.0, edge * 5.0)
+        for index, value in enumerate(told["width_mm"]):
+            top, left = 12 + index // columns * edge, 7 + index % columns * edge
+            cells = [float(cell) for cell in mosaic.width_mm[top : top + edge, left : left + edge].ravel()]
+            known = [cell for cell in cells if math.isfinite(cell)]
+            assert value == (None if not known else pytest.approx(max(known), abs=6e-4))
+        assert None in told["width_mm"]
 
 
 LENS = Lens.simple(400.0, HW[1], HW[0])
