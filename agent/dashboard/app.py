@@ -187,8 +187,10 @@ class _Handlers:
                 "cursor": str(view.cursor),
                 "header": header.model_dump(mode="json", by_alias=True, exclude={"settings"}),
                 **counts(view),
-                "reasons": dict(view.reasons),
-                "coverage": None if coverage is None else {k: v for k, v in coverage.items() if k != "areas"},
+                "reasons": dict(view.frames.reasons),
+                "coverage": None
+                if coverage is None
+                else {k: v for k, v in coverage.items() if k not in {"areas", "widths"}},
                 "reviewed": len(view.reviews),
             }
         )
@@ -223,7 +225,7 @@ class _Handlers:
         return _picture(pictures.crack_picture(view, frame, row))
 
     def frames(self, request: Request) -> Response:
-        return _json({"frames": self._view(request).pictured()})
+        return _json({"frames": self._view(request).frames.pictured()})
 
     def frame_picture(self, request: Request) -> Response:
         view = self._view(request)
@@ -231,10 +233,7 @@ class _Handlers:
         return _picture(pictures.frame_picture(view, _frame(view, _whole(request, "index")), marked=marked))
 
     def place(self, request: Request) -> Response:
-        view = self._view(request)
-        coverage = view.coverage()
-        areas = [] if coverage is None else coverage.get("areas", [])
-        return _json({"footprints": view.footprints(), "areas": areas, "lines": view.lines()})
+        return _json(self._view(request).place())
 
     async def review(self, request: Request) -> Response:
         body = await _body(request, BODY_MAX)

@@ -38,13 +38,13 @@ def event(name: str, value: Any, *, id_: str | None = None) -> bytes:  # noqa: A
 
 def counts(view: FlightView) -> dict[str, Any]:
     """Return what the page shows of a flight's frames."""
-    last = view.last_frame
+    last = view.frames.last
     return {
         "complete": view.header.complete,
-        "frames": view.frames,
-        "skipped": view.skipped,
-        "with_cracks": view.with_cracks,
-        "without_scale": view.without_scale,
+        "frames": view.frames.inferred,
+        "skipped": view.frames.skipped,
+        "with_cracks": view.frames.with_cracks,
+        "without_scale": view.frames.without_scale,
         "faults": view.faults,
         "last_frame": None if last is None else {"index": last.index, "name": last.name, "camera": last.camera},
     }

@@ -8,16 +8,13 @@ that do not fit are counted, and the rest is shown.
 from __future__ import annotations
 
 import json
-import re
 import threading
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any
 
-import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from agent.contract.flight import (
     COVERAGE_FILE,
@@ -32,22 +29,16 @@ from agent.contract.flight import (
     ReviewRow,
     TrackRow,
 )
-from agent.contract.frame import Pose, Scale
 from agent.dashboard.cursor import Cursor, key_of
+from agent.dashboard.frames import Frames
+from agent.dashboard.ground import Footprints, lines_of, middle_of, placement_of
 from agent.dashboard.reviews import as_json
-from agent.dashboard.tail import Tail
+from agent.dashboard.said import Said
+from agent.dashboard.sightings import Sightings
+from agent.dashboard.tail import Tail, parsed
 from agent.errors import InputError
 from agent.record.ledger import whole_crack, without_lines
-from agent.record.reviews import Reviewed, fold
-from agent.track.placement import Placement, outline, placed
-
-MOST_REASONS: Final = 20
-OTHER_REASONS: Final = "other reasons"
-MOST_BRANCHES: Final = 40  # of a crack, that are drawn on the wall
-MOST_POINTS: Final = 24  # of a branch
-MOST_FOOTPRINTS: Final = 5000  # of a flight, evenly chosen where there are more
-Row = TypeVar("Row", bound=BaseModel)
-_ID: Final = re.compile(rb'^\{"id":"([^"\\]{1,64})","crack_id":"([^"\\]{1,64})"')
+from agent.record.reviews import Reviewed
 
 
 @dataclass(slots=True)
@@ -78,33 +69,24 @@ class FlightView:
 
     folder: Path
     header: FlightHeader = field(init=False)
-    faults: int = 0  # lines that do not fit
-    frames: int = 0
-    skipped: int = 0
-    with_cracks: int = 0
-    without_scale: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)  # why frames were skipped
-    reviews: list[ReviewRow] = field(default_factory=list)
+    _faults: int = 0
+    frames: Frames = field(init=False)
     _cracks: dict[str, Seen] = field(default_factory=dict)
     _removed: dict[str, int] = field(default_factory=dict)  # crack id -> the line of tracks.jsonl that retracted it
     _named: set[str] = field(default_factory=set)
-    _rows: dict[int, tuple[int, int]] = field(default_factory=dict)  # frame index -> its line's place and length
-    _places: dict[str, tuple[int, int]] = field(default_factory=dict)  # sighting id -> place of its line, frame
-    _sightings: dict[str, list[str]] = field(default_factory=dict)  # crack id -> sighting ids
-    _in_frame: dict[int, list[str]] = field(default_factory=dict)  # frame index -> sighting ids
-    _frame: FrameRow | None = None
-    _prints: list[tuple[int, Any]] = field(default_factory=list)
-    _print_step: int = 1
+    _sightings: Sightings = field(init=False)
+    _prints: Footprints = field(default_factory=Footprints)
+    _said: Said = field(default_factory=Said)
     _header_stat: tuple[int, int] = (0, 0)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _tails: tuple[Tail, Tail, Tail, Tail] = field(init=False)
-    _reviewed: dict[str, Reviewed] = field(default_factory=dict)
-    _review_line: dict[str, int] = field(default_factory=dict)  # crack id -> the review that told it last
 
     def __post_init__(self) -> None:
         names = (FRAMES_FILE, CRACKS_FILE, TRACKS_FILE, REVIEWS_FILE)
         frames, cracks, tracks, reviews = (Tail(self.folder / name) for name in names)
         self._tails = frames, cracks, tracks, reviews
+        self.frames = Frames(self.folder)
+        self._sightings = Sightings(self.folder)
         self._read_header()
 
     @property
@@ -137,7 +119,7 @@ class FlightView:
                 while (line := frames.peek()) is not None:
                     self._take_frame(line, frames.take(), cracks)
                     self._take_tracks(tracks)
-                self._take_reviews(reviews)
+                self._said.take(reviews)
             return self.cursor
 
     def cracks(self, since: Cursor | None = None) -> tuple[list[dict[str, Any]], list[str]]:
@@ -152,9 +134,7 @@ class FlightView:
             changed = [
                 self._listed(id_, seen)
                 for id_, seen in self._cracks.items()
-                if seen.by_track > since.tracks
-                or seen.by_frame > since.frames
-                or self._review_line.get(id_, 0) > since.reviews
+                if seen.by_track > since.tracks or seen.by_frame > since.frames or self._said.line(id_) > since.reviews
             ]
             return changed, [id_ for id_, line in self._removed.items() if line > since.tracks]
 
@@ -167,7 +147,17 @@ class FlightView:
         """
         with self._lock:
             seen = self._cracks[crack_id]
-            return seen, self._sighting(seen.at)
+            return seen, self._sightings.read(seen.at)
+
+    @property
+    def reviews(self) -> list[ReviewRow]:
+        """What people said, in its order."""
+        return self._said.rows
+
+    @property
+    def faults(self) -> int:
+        """Lines that do not fit."""
+        return self._faults + self._said.faults
 
     def knows(self, crack_id: str) -> bool:
         """Whether there is a crack of this id."""
@@ -185,19 +175,17 @@ class FlightView:
     def sightings(self, crack_id: str) -> list[int]:
         """Return the frames in which a crack was found."""
         with self._lock:
-            return [self._places[id_][1] for id_ in self._sightings.get(crack_id, [])]
+            return self._sightings.frames(crack_id)
 
     def sighting(self, crack_id: str, frame: int) -> CrackRow | None:
         """Return a crack as one frame shows it; None if that frame does not."""
         with self._lock:
-            places = (self._places[id_] for id_ in self._sightings.get(crack_id, []))
-            at = next((at for at, index in places if index == frame), None)
-            return None if at is None else self._sighting(at)
+            return self._sightings.of(crack_id, frame)
 
     def in_frame(self, frame: int) -> list[CrackRow]:
         """Return what was found in a frame."""
         with self._lock:
-            return [self._sighting(self._places[id_][0]) for id_ in self._in_frame.get(frame, [])]
+            return self._sightings.in_frame(frame)
 
     def events(self, crack_id: str) -> Iterator[TrackRow]:
         """Yield what happened to a crack."""
@@ -207,50 +195,26 @@ class FlightView:
             with path.open("rb") as file:
                 for line in file:
                     if needle in line and line.endswith(b"\n"):
-                        row = _parsed(TrackRow, line)
+                        row = parsed(TrackRow, line)
                         if row is not None and row.crack_id == crack_id:
                             yield row
 
     def frame(self, index: int) -> FrameRow:
-        """Return a frame's row.
-
-        Raises:
-            KeyError: there is none of this index.
-            InputError: the record was altered.
-        """
+        """Return a frame's row; see `Frames.row`."""
         with self._lock:
-            at, length = self._rows[index]
-        with (self.folder / FRAMES_FILE).open("rb") as file:
-            file.seek(at)
-            row = _parsed(FrameRow, file.read(length))
-        if row is None:
-            raise InputError(f"{self.folder / FRAMES_FILE}: the line of frame {index} was altered")
-        return row
+            return self.frames.row(index)
 
-    @property
-    def last_frame(self) -> FrameRow | None:
-        """The newest frame that was inferred."""
-        return self._frame
-
-    def pictured(self) -> list[list[Any]]:
-        """Return index, name and number of finds of each frame that may have a picture, in their order."""
-        found = []
-        with (self.folder / FRAMES_FILE).open("rb") as file:
-            for line in file:
-                row = _parsed(FrameRow, line) if line.endswith(b"\n") else None
-                if row is not None and row.status != "skipped" and (row.cracks or row.file is not None):
-                    found.append([row.index, row.name, row.cracks])
-        return found
-
-    def footprints(self) -> list[Any]:
-        """Return where frames looked: index, then outline on the surface in mm, camera's lat, lon, chainage, clock."""
+    def place(self) -> dict[str, Any]:
+        """Return what was looked at and what was not, and how each view draws it."""
+        coverage = self.coverage() or {}
         with self._lock:
-            return [where for _, where in self._prints]
-
-    def lines(self) -> dict[str, Any]:
-        """Return the cracks' centre lines on the surface, mm, by crack id."""
-        with self._lock:
-            return {id_: seen.lines_mm for id_, seen in self._cracks.items() if seen.lines_mm}
+            return {
+                "footprints": self._prints.listed(),
+                "lines": {id_: seen.lines_mm for id_, seen in self._cracks.items() if seen.lines_mm},
+                "areas": coverage.get("areas", []),
+                "widths": coverage.get("widths", []),
+                "onto": self._prints.onto(coverage),
+            }
 
     def coverage(self) -> dict[str, Any] | None:
         """Return `coverage.json`, or None where there is none that can be read."""
@@ -263,7 +227,7 @@ class FlightView:
     def review_of(self, crack_id: str) -> Reviewed | None:
         """Return what people said of a crack; None if nothing."""
         with self._lock:
-            return self._reviewed.get(crack_id)
+            return self._said.of(crack_id)
 
     def _read_header(self) -> None:
         path = self.folder / FLIGHT_FILE
@@ -280,51 +244,36 @@ class FlightView:
             raise InputError(f"{path}: no flight record that this version reads ({why})") from exc
 
     def _take_frame(self, line: bytes, at: int, cracks: Tail) -> None:
-        row = _parsed(FrameRow, line)
+        row = parsed(FrameRow, line)
         if row is None:
-            self.faults += 1
+            self._faults += 1
             return
-        self._rows[row.index] = at, len(line)
+        self.frames.add(row, at, len(line))
         if row.status == "skipped":
-            self.skipped += 1
-            reason = row.reason or "no reason given"
-            self.reasons[reason if reason in self.reasons or len(self.reasons) < MOST_REASONS else OTHER_REASONS] += 1
             return
-        self.frames += 1
-        self.with_cracks += row.cracks > 0
-        self.without_scale += row.scale_mm_px is None
-        self._frame = row
-        self._note_print(row, _placement(row))
+        self._prints.note(row, placement_of(row))
         for _ in range(row.cracks):
             crack_line = cracks.peek()
             if crack_line is None:
-                self.faults += 1
+                self._faults += 1
                 return
             self._take_sighting(crack_line, cracks.take(), row)
 
     def _take_sighting(self, line: bytes, at: int, frame: FrameRow) -> None:
-        found = _ID.match(line)
-        if found is not None:
-            id_, crack_id = found[1].decode("utf-8", "replace"), found[2].decode("utf-8", "replace")
-        else:
-            row = _parsed(CrackRow, line)
-            if row is None:
-                self.faults += 1
-                return
-            id_, crack_id = row.id, row.crack_id
-        self._places[id_] = at, frame.index
-        self._sightings.setdefault(crack_id, []).append(id_)
-        self._in_frame.setdefault(frame.index, []).append(id_)
+        added = self._sightings.add(line, at, frame.index)
+        if added is None:
+            self._faults += 1
+            return
+        id_, crack_id = added
         if crack_id not in self._named and crack_id not in self._cracks:
-            self._show(crack_id, id_, frame)
+            self._show(crack_id, id_, at, frame)
 
-    def _show(self, crack_id: str, id_: str, frame: FrameRow) -> None:
+    def _show(self, crack_id: str, id_: str, at: int, frame: FrameRow) -> None:
         """List a sighting that no event names: a crack of its own, as long as none does."""
-        at = self._places[id_][0]
         try:
-            row = self._sighting(at)
+            row = self._sightings.read(at)
         except InputError:
-            self.faults += 1
+            self._faults += 1
             return
         self._cracks[crack_id] = replace(
             _seen(row, id_, at, frame),
@@ -335,12 +284,12 @@ class FlightView:
 
     def _take_tracks(self, tracks: Tail) -> None:
         while (line := tracks.peek()) is not None:
-            row = _parsed(TrackRow, line)
+            row = parsed(TrackRow, line)
             if row is None:
-                self.faults += 1
+                self._faults += 1
                 tracks.take()
                 continue
-            if row.frame not in self._rows:
+            if row.frame not in self.frames:
                 return  # of a frame that is not finished
             tracks.take()
             self._apply(row, tracks.taken)
@@ -357,7 +306,7 @@ class FlightView:
         if seen is None or seen.best_id != track.best_id:
             seen = self._best(track) or seen
         if seen is None:
-            self.faults += 1
+            self._faults += 1
             return
         self._cracks[crack_id] = replace(
             seen,
@@ -371,51 +320,14 @@ class FlightView:
 
     def _best(self, track: TrackRow) -> Seen | None:
         """Return a crack with the sighting that shows it best; None if that cannot be read."""
-        at, index = self._places.get(track.best_id, (None, 0))
-        if at is None:
+        place = self._sightings.place(track.best_id)
+        if place is None:
             return None
+        at, index = place
         try:
-            return _seen(self._sighting(at), track.best_id, at, self.frame(index))
+            return _seen(self._sightings.read(at), track.best_id, at, self.frame(index))
         except (InputError, KeyError):
             return None
-
-    def _take_reviews(self, reviews: Tail) -> None:
-        before = reviews.taken
-        while (line := reviews.peek()) is not None:
-            reviews.take()
-            row = _parsed(ReviewRow, line)
-            if row is None:
-                self.faults += 1
-                continue
-            self.reviews.append(row)
-            undone = next((one.merge_into for one in self.reviews if one.id == row.undo), None) if row.undo else None
-            for id_ in filter(None, (row.crack_id, row.merge_into, undone)):
-                self._review_line[id_] = reviews.taken
-        if reviews.taken > before:
-            self._reviewed = fold(self.reviews)
-
-    def _note_print(self, row: FrameRow, placement: Placement | None) -> None:
-        """Keep where the frame looked; of a long flight every second, then every fourth, and so on."""
-        if placement is None and row.lat is None and row.chainage_m is None:
-            return
-        if row.index % self._print_step:
-            return
-        quad = None
-        if placement is not None:
-            quad = np.round(outline(placement, (row.height, row.width)), 1).tolist()
-        self._prints.append((row.index, [row.index, quad, row.lat, row.lon, row.chainage_m, row.clock_deg]))
-        if len(self._prints) > MOST_FOOTPRINTS:
-            self._print_step *= 2
-            self._prints = [kept for kept in self._prints if kept[0] % self._print_step == 0]
-
-    def _sighting(self, at: int) -> CrackRow:
-        path = self.folder / CRACKS_FILE
-        with path.open("rb") as file:
-            file.seek(at)
-            row = _parsed(CrackRow, file.readline())
-        if row is None:
-            raise InputError(f"{path}: the line at byte {at} was altered")
-        return row
 
     def _listed(self, crack_id: str, seen: Seen) -> dict[str, Any]:
         return {
@@ -426,51 +338,11 @@ class FlightView:
             "in_view": seen.in_view,
             "first_frame": seen.first_frame,
             "last_frame": seen.last_frame,
-            "review": as_json(self._reviewed.get(crack_id)),
+            "review": as_json(self._said.of(crack_id)),
         }
 
 
-def _parsed(model: type[Row], line: bytes) -> Row | None:
-    try:
-        return model.model_validate(json.loads(line))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _placement(frame: FrameRow) -> Placement | None:
-    """Return where a frame lies on the surface, as its telemetry says."""
-    pose = frame.pose
-    if pose is None or frame.scale_mm_px is None or frame.scale_mm_px <= 0:
-        return None
-    return placed(
-        Pose(**pose.model_dump()),
-        Scale(mm_per_px=frame.scale_mm_px, source="telemetry"),
-        (frame.height, frame.width),
-    )
-
-
 def _seen(row: CrackRow, id_: str, at: int, frame: FrameRow) -> Seen:
-    placement = _placement(frame)
-    lines: tuple[Any, ...] = ()
-    if placement is not None:
-        lines = tuple(_on_surface(branch.line_px, placement) for branch in row.branches[:MOST_BRANCHES])
-    return Seen(without_lines(row), id_, at, frame.name, *_middle(row, placement), tuple(filter(None, lines)))
-
-
-def _on_surface(line_px: Sequence[tuple[float, float]], placement: Placement) -> list[list[float]]:
-    """Return a few points of a line on the surface, mm; none where it cannot be placed."""
-    every = max(1, -(-len(line_px) // MOST_POINTS))
-    points = [*line_px[::every], line_px[-1]] if line_px else []
-    if len(points) < 2:
-        return []
-    placed_mm = placement.to_surface(np.array(points, np.float64))
-    return np.round(placed_mm, 1).tolist() if np.isfinite(placed_mm).all() else []
-
-
-def _middle(row: CrackRow, placement: Placement | None) -> tuple[float | None, float | None]:
-    """Return where on the surface the middle of a crack's box lies, mm."""
-    if placement is None:
-        return None, None
-    middle = np.array([[row.bbox_x + (row.bbox_w - 1) / 2, row.bbox_y + (row.bbox_h - 1) / 2]])
-    x, y = placement.to_surface(middle)[0]
-    return (round(float(x), 1), round(float(y), 1)) if np.isfinite((x, y)).all() else (None, None)
+    placement = placement_of(frame)
+    x_mm, y_mm = middle_of(row, placement)
+    return Seen(without_lines(row), id_, at, frame.name, x_mm, y_mm, lines_of(row, placement))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, TypeVar
 
+from pydantic import BaseModel
 from typing_extensions import Self
+
+Row = TypeVar("Row", bound=BaseModel)
 
 
 class Tail:
@@ -65,3 +69,11 @@ class Tail:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def parsed(model: type[Row], line: bytes) -> Row | None:
+    """Return the row that a line holds; None where it does not fit."""
+    try:
+        return model.model_validate(json.loads(line))
+    except (ValueError, RecursionError):
+        return None

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from agent.contract.flight import CrackRow
+from agent.contract.flight import CrackRow, SurfaceKind
 from agent.record import read_flight
 from tests.support.commands import ROOT
 from tests.support.flights import HOSTILE, header, rows
@@ -110,7 +110,9 @@ def test_every_screen_shows_the_numbers_of_the_record(browser: Browser, served: 
         expect(page.locator("#f-frames")).to_have_text(str(flight.header.frames))
         length = sum(row.length_mm or 0 for row in found) / 1000
         assert abs(float(page.locator("#f-length").inner_text().split()[0]) - length) < 0.01
-        expect(page.locator("#f-inspected")).to_have_text("1.25 m²")
+        covered = flight.coverage()
+        assert covered is not None
+        expect(page.locator("#f-inspected")).to_have_text(f"{covered.inspected_m2:.2f} m²")
         severities = Counter(row.severity for row in found)
         bars = page.eval_on_selector_all(
             "[data-of=severity] li",
@@ -136,6 +138,63 @@ def test_every_screen_shows_the_numbers_of_the_record(browser: Browser, served: 
             expect(page.locator("#placed")).to_have_text(f"{len(found)} shown")
         page.keyboard.press("5")
         expect(page.get_by_text("closed in order")).to_be_visible()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("surface", "view"), [("wall", "Wall"), ("lining", "Tunnel strip"), ("ground", "Map")], ids=["wall", "strip", "map"]
+)
+def test_coverage_has_its_colours_and_says_what_the_record_says(
+    browser: Browser, tmp_path: Path, surface: SurfaceKind, view: str, theme: str
+) -> None:
+    record = write_inspection(tmp_path / "flight", surface=surface)
+    covered = read_flight(record).coverage()
+    assert covered is not None
+    with page_on(record) as served, opened(browser, served, "place", theme=theme) as page:
+        page.get_by_role("button", name=view).click()
+        legend = page.get_by_label("Coverage")
+        expect(legend.locator("[data-state=inspected]")).to_contain_text(f"inspected: {covered.inspected_m2:.2f} m²")
+        expect(legend.locator("[data-state=not_gradable]")).to_contain_text(
+            f"{covered.not_gradable_m2:.2f} m² (out of focus {covered.not_gradable_blur_m2:.2f} m², "
+            f"too dark {covered.not_gradable_dark_m2:.2f} m²)"
+        )
+        expect(legend.locator("[data-state=never_seen]")).to_contain_text(f"{covered.never_seen_m2:.2f} m²")
+        expect(legend).to_contain_text(f"from {covered.smallest_width_mm:.2f} mm on, at worst 0.40 mm")
+        for state in ("inspected", "not_gradable", "never_seen"):
+            count = sum(area.state == state for area in covered.areas)
+            expect(page.locator(f".cover.{state}")).to_have_count(count)
+        colours = page.eval_on_selector_all(".cover", "areas => areas.map(area => area.getAttribute('stroke'))")
+        assert len(set(colours)) == 3
+        told = page.locator(".leaflet-tooltip.told")
+        box = None
+        for state, number, share, words in (
+            ("inspected", 0, 0.25, ["Inspected", "Cracks from 0.20 mm on could be found here"]),
+            ("inspected", 0, 0.75, ["Inspected", "Cracks from 0.40 mm on could be found here"]),
+            ("not_gradable", 0, 0.5, ["Seen, not gradable: out of focus"]),
+            ("not_gradable", 1, 0.5, ["Seen, not gradable: too dark"]),
+            ("never_seen", 0, 0.5, ["Never seen"]),
+        ):
+            box = page.locator(f".cover.{state}").nth(number).bounding_box()
+            assert box is not None
+            page.mouse.move(box["x"] + share * box["width"], box["y"] + 0.5 * box["height"])
+            for text in words:
+                expect(told).to_contain_text(text)
+            if state != "inspected":
+                expect(told).not_to_contain_text("could be found")
+        assert box is not None
+        page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 4 * box["height"])
+        expect(told).to_have_count(0)  # nobody should have looked there
+        page.mouse.click(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
+        expect(told).to_contain_text("Never seen")
+
+
+def test_a_view_that_knows_no_coverage_says_so(browser: Browser, served: Reader) -> None:
+    with opened(browser, served, "place") as page:
+        page.get_by_role("button", name="Map").click()
+        expect(page.get_by_label("Coverage")).to_contain_text("Its places are not known in this view.")
+        expect(page.locator(".cover")).to_have_count(0)
+        page.get_by_role("button", name="Wall").click()
+        expect(page.locator(".cover")).to_have_count(4)
 
 
 def test_cracks_are_sorted_and_filtered(browser: Browser, served: Reader, record: Path) -> None:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from agent.contract.flight import Coverage, CoverageArea, CrackRow, FrameRow, PoseRow, TrackRow
+from agent.contract.flight import (
+    Coverage,
+    CoverageArea,
+    CoverageWidths,
+    CrackRow,
+    FrameRow,
+    NotGradable,
+    PoseRow,
+    SurfaceKind,
+    TrackRow,
+)
 from agent.contract.reports import Severity
 from agent.record import FlightRecorder
 from tests.support.flights import frame, header, rows, skipped
 from tests.support.page import track
 
 SEVERITIES: tuple[Severity, ...] = ("severe", "high", "moderate", "low", "none", "ungraded")
+AreaState = Literal["inspected", "not_gradable", "never_seen"]
 WIDTH_MM = 160.0  # of a frame on the wall
 
 
@@ -60,38 +71,60 @@ def begin_flight(folder: Path, **changed: Any) -> FlightRecorder:
     return FlightRecorder.open(folder, header(frames_kept="all", **{"structure": "Gallery 4", **changed}))
 
 
-def end_flight(recorder: FlightRecorder, frames: int) -> None:
+def end_flight(recorder: FlightRecorder, frames: int, *, surface: SurfaceKind = "wall") -> None:
     """Write what was inspected, and close."""
     recorder.add(skipped(frames, reason="truncated JPEG", name="broken"))
-    recorder.write_coverage(coverage(frames))
+    recorder.write_coverage(coverage(frames, surface))
     recorder.close(complete=True)
 
 
-def coverage(frames: int) -> Coverage:
-    """Return areas that lie beside one another on the wall."""
-    right = 90.0 * frames + WIDTH_MM
+def coverage(frames: int, surface: SurfaceKind = "wall") -> Coverage:
+    """Return boxes side by side: inspected, below it out of focus, too dark and never seen, a third of the way each.
 
-    def box(left: float, top: float, wide: float, high: float) -> tuple[tuple[float, float], ...]:
-        return ((left, top), (left + wide, top), (left + wide, top + high), (left, top + high))
+    Cracks of 0.2 mm could be found on the left half, of 0.4 mm on the right one.
+    """
+    left, top, high, low, factor = {
+        "wall": (0.0, 0.0, 100, 60, 1),
+        "lining": (10_000.0, -1500.0, 2000, 1200, 1),
+        "ground": (0.0, 0.0, 1000, 600, 4),
+    }[surface]
+    right = factor * (90.0 * frames + WIDTH_MM)
+    third = right / 3
+
+    def box(state: AreaState, reason: NotGradable | None, x: float, y: float, wide: float, tall: float) -> CoverageArea:
+        x, y = x + left, y + top
+        outline = ((x, y), (x + wide, y), (x + wide, y + tall), (x, y + tall))
+        return CoverageArea(
+            camera="cam0", surface=surface, state=state, reason=reason, outlines_mm=(outline,),
+            area_m2=wide * tall / 1e6,
+        )  # fmt: skip
 
     areas = (
-        CoverageArea(camera="cam0", state="inspected", outlines_mm=(box(0, 0, right, 100),), area_m2=right * 1e-4),
-        CoverageArea(camera="cam0", state="not_gradable", outlines_mm=(box(0, 100, right / 2, 12),), area_m2=0.03),
-        CoverageArea(
-            camera="cam0", state="never_seen", outlines_mm=(box(right / 2, 100, right / 3, 12),), area_m2=0.02
-        ),
+        box("inspected", None, 0, 0, right, high),
+        box("not_gradable", "blur", 0, high, third, low),
+        box("not_gradable", "dark", third, high, third, low),
+        box("never_seen", None, 2 * third, high, third, low),
     )
+    width_mm = (0.2, 0.4, None, None)
+    widths = CoverageWidths(
+        camera="cam0", surface=surface, x_mm=left, y_mm=top, block_mm=(right / 2, high), columns=2, width_mm=width_mm
+    )
+    m2 = [area.area_m2 for area in areas]
     return Coverage(
-        cell_mm=10, inspected_m2=1.25, not_gradable_m2=0.03, never_seen_m2=0.02, target=True, not_gradable_blur_m2=0.02,
-        not_gradable_dark_m2=0.01, not_gradable_bright_m2=0.0, not_gradable_ignored_m2=0.0, smallest_width_mm=0.21,
-        smallest_width_worst_mm=0.4, unplaced_inspected_m2=None, unplaced_not_gradable_m2=None, unscaled_frames=0,
-        unscaled_gradable=0.0, areas=areas,
+        cell_mm=10, inspected_m2=m2[0], not_gradable_m2=m2[1] + m2[2], never_seen_m2=m2[3], target=True,
+        not_gradable_blur_m2=m2[1], not_gradable_dark_m2=m2[2], not_gradable_bright_m2=0.0,
+        not_gradable_ignored_m2=0.0, smallest_width_mm=0.3, smallest_width_worst_mm=0.4, unplaced_inspected_m2=None,
+        unplaced_not_gradable_m2=None, unscaled_frames=0, unscaled_gradable=0.0, areas=areas, widths=(widths,),
+        lining_radius_mm=4750.0 if surface == "lining" else None, ground_lat=47.1 if surface == "ground" else None,
+        ground_lon=8.2 if surface == "ground" else None,
     )  # fmt: skip
 
 
-def write_inspection(folder: Path, frames: int = 24, *, kept: bool = True, **changed: Any) -> Path:
+def write_inspection(
+    folder: Path, frames: int = 24, *, kept: bool = True, surface: SurfaceKind = "wall", **changed: Any
+) -> Path:
     """Write a whole flight, and return its folder."""
     recorder = begin_flight(folder, **changed)
     fly(recorder, 0, frames, kept=kept)
-    end_flight(recorder, frames)
+    end_flight(recorder, frames, surface=surface)
     return folder

@@ -31,6 +31,14 @@ PATIENCE_S = 180.0
 PACKAGES = "systemd,systemd-sysv,dbus,procps,python3"
 CONFIG = "/etc/crackscout/device.yaml"
 SECRET = "in-the-credential-store"  # noqa: S105 - made up
+TOKEN = "the-page-in-the-store"  # noqa: S105 - made up
+# tells the token, if one is given, and says what the overview answers
+ASK_PAGE = (
+    "python3 -c \"import http.client as h; c = h.HTTPConnection('127.0.0.1', 8470); "
+    "c.request('POST', '/login', '{token}', {{'origin': 'http://127.0.0.1:8470'}}); a = c.getresponse(); a.read(); "
+    "c.request('GET', '/api/overview', headers={{'cookie': a.headers.get('set-cookie', '').split(';')[0]}}); "
+    'print(c.getresponse().status)"'
+)
 
 
 def main() -> int:
@@ -52,6 +60,7 @@ def main() -> int:
         killed(machine)
         hangs(machine)
         loses_its_credential(machine, broker)
+        asks_for_the_token(machine)
         bad_settings(machine)
         upgrade_fails(machine)
         sandbox(machine)
@@ -171,6 +180,24 @@ def loses_its_credential(machine: Machine, broker: Broker) -> None:
     wait(lambda: "connected to" in machine.quiet(since_start(machine)), lambda: machine.quiet(since_start(machine)))
     machine.run(since_start(machine))
     machine.run(f"journalctl --no-pager | grep -c {SECRET}", fails=True)
+
+
+def asks_for_the_token(machine: Machine) -> None:
+    """The page asks for the token of the credential store, and for none once it is gone; the service runs on."""
+    say("\n== the page's token")
+    path = machine.root / "etc/credstore/dashboard_token"
+    path.write_text(TOKEN)
+    path.chmod(0o600)
+    machine.run("systemctl restart crack-agent")
+    machine.status("idle")
+    assert machine.run(ASK_PAGE.format(token="")) == "401"
+    assert machine.run(ASK_PAGE.format(token="not-the-token-of-it")) == "401"
+    assert machine.run(ASK_PAGE.format(token=TOKEN)) == "200"
+    machine.run(f"journalctl --no-pager | grep -c {TOKEN}", fails=True)
+    path.unlink()
+    machine.run("systemctl restart crack-agent")
+    machine.status("idle")
+    assert machine.run(ASK_PAGE.format(token="")) == "200"
 
 
 def bad_settings(machine: Machine) -> None:

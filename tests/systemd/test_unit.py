@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.dashboard.server import CREDENTIAL
+from agent.settings import CREDENTIAL_NAME
 from tests.support.commands import ROOT
 from tests.support.needs import missing
 
@@ -82,6 +84,21 @@ def test_its_exposure_is_2_at_most(analyze: str, unit: Path) -> None:
 def test_nothing_needs_a_systemd_newer_than_jetpack_6s(path: Path) -> None:
     text = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("#"))
     assert [word for word in NEWER if word in text] == []
+
+
+def test_the_credentials_that_the_agent_reads_are_those_that_the_unit_hands_over() -> None:
+    handed = re.findall("^LoadCredential=(.+)$", UNIT.read_text(), flags=re.MULTILINE)
+    assert sorted(handed) == sorted([CREDENTIAL_NAME, CREDENTIAL])  # without a path: see the unit
+
+
+def test_before_systemd_252_each_credential_has_a_drop_in() -> None:
+    """Drop-ins are read in the order of their names, and an empty value takes away what was there before."""
+    handed: dict[str, str] = {}
+    for path in DROP_INS:
+        for value in re.findall("^LoadCredential=(.*)$", path.read_text(), flags=re.MULTILINE):
+            name, _, where = value.partition(":")
+            handed = {**handed, name: where} if name else {}
+    assert handed == {name: f"/etc/crackscout/{name}" for name in (CREDENTIAL_NAME, CREDENTIAL)}
 
 
 def test_the_unit_starts_the_service_that_the_command_line_has() -> None:

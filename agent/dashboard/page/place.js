@@ -2,19 +2,27 @@
 import { html, useEffect, useMemo, useRef, useState } from "./vendor/preact-htm/standalone.module.js";
 import { ask, at, store } from "./store.js";
 import { go } from "./nav.js";
-import { area, badness, compare, lengthOf, placeOf, plain, short, widthOf } from "./format.js";
+import { badness, compare, lengthOf, placeOf, plain, short, widthOf } from "./format.js";
+import { layOver, Legend, Patterns } from "./coverage.js";
 import { Severity } from "./severity.js";
 
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const STATES = [["inspected", "inspected"], ["not_gradable", "seen, not gradable"], ["never_seen", "never seen"]];
 const CLOCK_M = 1 / 12; // of the strip's height per degree: the wall of a tunnel 9.5 m across
-const around = (deg) => ((deg + 180) % 360) - 180; // the crown in the middle
+const around = (deg) => ((deg + 180) % 360) - 180; // the crown in the middle; as seen from inside, to the right is up
+
+// What stands at x and y of a view, and back: see `Footprints.onto`.
+const latLng = (unit) => Object.assign((x, y) => [y * unit, x], { back: (p) => [p.lng, p.lat / unit] });
+const LATLNG = { map: latLng(1), strip: latLng(CLOCK_M), wall: latLng(1) };
 
 const MODES = {
   map: { title: "Map", fits: (c) => c.lat !== null && c.lon !== null, where: (c) => [c.lat, c.lon], flown: (p) => (p[2] !== null && p[3] !== null ? [p[2], p[3]] : null) },
-  strip: { title: "Tunnel strip", fits: (c) => c.chainage_m !== null && c.clock_deg !== null, where: (c) => [-around(c.clock_deg) * CLOCK_M, c.chainage_m], flown: (p) => (p[4] !== null && p[5] !== null ? [-around(p[5]) * CLOCK_M, p[4]] : null) },
+  strip: { title: "Tunnel strip", fits: (c) => c.chainage_m !== null && c.clock_deg !== null, where: (c) => [around(c.clock_deg) * CLOCK_M, c.chainage_m], flown: (p) => (p[4] !== null && p[5] !== null ? [around(p[5]) * CLOCK_M, p[4]] : null) },
   wall: { title: "Wall", fits: (c) => c.x_mm !== null, where: (c) => [-c.y_mm / 1000, c.x_mm / 1000], flown: () => null },
 };
+
+// Whether a view draws coverage cell by cell; where not, the outlines of whole pictures stand for it.
+const covered = (place, mode) => place !== null && place.areas.some((one) => (one.surface ?? "wall") === place.onto[mode]?.surface);
+const SEEN = { wall: (p) => p[1]?.map(([x, y]) => [-y / 1000, x / 1000]), map: (p) => p[6], strip: () => null };
 
 function build(element, mode, place, pick) {
   const earth = mode === "map";
@@ -24,19 +32,12 @@ function build(element, mode, place, pick) {
   if (earth && under?.kind === "plan") L.imageOverlay("/background/0/0/0", under.bounds, { alt: "Plan" }).addTo(map);
   const bounds = L.latLngBounds([]);
   const { flown } = MODES[mode];
-  if (mode === "wall") {
-    const polygon = (points, style) => {
-      const latlng = points.map(([x, y]) => [-y / 1000, x / 1000]);
-      latlng.forEach((p) => bounds.extend(p));
-      return L.polygon(latlng, { interactive: false, ...style });
-    };
-    if (place.areas.length) {
-      for (const one of place.areas) {
-        const rings = one.outlines_mm.map((ring) => ring.map(([x, y]) => [-y / 1000, x / 1000]));
-        rings[0]?.forEach((p) => bounds.extend(p));
-        L.polygon(rings, { interactive: false, stroke: one.state !== "inspected", weight: 1.5, color: token(`--${one.state}`), fillColor: token(`--${one.state}`), fillOpacity: one.state === "inspected" ? 0.22 : 0.4, dashArray: one.state === "never_seen" ? "5 4" : null }).addTo(map);
-      }
-    } else for (const print of place.footprints) if (print[1]) polygon(print[1], { stroke: false, fillColor: token("--inspected"), fillOpacity: 0.12 }).addTo(map);
+  const onto = place.onto[mode];
+  if (onto && place.areas.length) bounds.extend(layOver(map, place, onto, LATLNG[mode]));
+  const prints = covered(place, mode) ? [] : place.footprints.map(SEEN[mode]).filter(Boolean);
+  for (const print of prints) {
+    print.forEach((p) => bounds.extend(p));
+    L.polygon(print, { interactive: false, stroke: false, fillColor: token("--inspected"), fillOpacity: 0.14 }).addTo(map);
   }
   const way = place.footprints.map(flown).filter(Boolean);
   if (way.length) {
@@ -78,8 +79,8 @@ function build(element, mode, place, pick) {
       text([view.getSouth(), x], `${+x.toFixed(2)} m`, "x");
     }
     if (mode === "strip") for (const deg of [-180, -90, 0, 90, 180]) {
-      line([[-deg * CLOCK_M, view.getWest()], [-deg * CLOCK_M, view.getEast()]]);
-      text([-deg * CLOCK_M, view.getWest()], { "-180": "180° invert", "-90": "270° left", 0: "0° crown", 90: "90° right", 180: "180° invert" }[deg], "y");
+      line([[deg * CLOCK_M, view.getWest()], [deg * CLOCK_M, view.getEast()]]);
+      text([deg * CLOCK_M, view.getWest()], { "-180": "180° invert", "-90": "270° left", 0: "0° crown", 90: "90° right", 180: "180° invert" }[deg], "y");
     } else for (let y = Math.ceil(view.getSouth() / step) * step; y <= view.getNorth(); y += step) {
       line([[y, view.getWest()], [y, view.getEast()]]);
       text([y, view.getWest()], `${+(-y).toFixed(2)} m`, "y");
@@ -114,9 +115,9 @@ export function Place() {
   }, [key, store.counts.complete]);
   const cracks = useMemo(() => [...store.cracks.values()].filter((c) => others || c.kind === "crack"), [version, key, others]);
   const has = useMemo(() => ({
-    map: cracks.some(MODES.map.fits) || (place?.footprints ?? []).some((p) => MODES.map.flown(p)) || store.background !== null,
-    strip: cracks.some(MODES.strip.fits) || (place?.footprints ?? []).some((p) => MODES.strip.flown(p)),
-    wall: cracks.some(MODES.wall.fits) || (place?.footprints ?? []).some((p) => p[1]),
+    map: cracks.some(MODES.map.fits) || (place?.footprints ?? []).some((p) => MODES.map.flown(p)) || covered(place, "map") || store.background !== null,
+    strip: cracks.some(MODES.strip.fits) || (place?.footprints ?? []).some((p) => MODES.strip.flown(p)) || covered(place, "strip"),
+    wall: cracks.some(MODES.wall.fits) || (place?.footprints ?? []).some((p) => p[1]) || covered(place, "wall"),
   }), [cracks, place]);
   const mode = wanted && has[wanted] ? wanted : ["strip", "map", "wall"].find((name) => has[name] && cracks.some(MODES[name].fits)) ?? Object.keys(has).find((name) => has[name]) ?? null;
   const shown = mode ? cracks.filter(MODES[mode].fits).sort((a, b) => compare(badness(a), badness(b))) : []; // the worst on top
@@ -137,7 +138,7 @@ export function Place() {
       <div class="tabs" role="group" aria-label="View">${Object.entries(MODES).map(([name, one]) => html`<button key=${name} aria-pressed=${mode === name ? "true" : "false"} disabled=${!has[name]} onClick=${() => setMode(name)}>${one.title}</button>`)}</div>
       <button class="chip" aria-pressed=${others ? "true" : "false"} onClick=${() => setOthers(!others)}>joints and the like</button>
       <output id="placed">${shown.length} shown${without ? `, ${without} without a place here` : ""}</output>
-      <ul class="key">${coverage && STATES.map(([name, text]) => html`<li key=${name}><i class="swatch ${name}"></i>${text}: <b>${area(coverage[`${name}_m2`])}</b></li>`)}</ul></div>
+      ${place && mode && html`<${Legend} coverage=${coverage} here=${covered(place, mode)} seen=${place.footprints.some((p) => SEEN[mode](p))}/>`}</div><${Patterns}/>
     <div class="ground">${mode ? html`<div class="map" ref=${box} role="application" aria-label="${MODES[mode].title} with cracks; the same cracks stand in the list under Cracks"></div>` : html`<p class="empty">${place ? "Neither position nor pose is known for this flight: give telemetry to replay, or set place: in the settings." : "Reading the places…"}</p>`}
       ${crack && html`<aside class="picked"><header><${Severity} crack=${crack}/><code>${short(crack.crack_id)}</code><button class="small" onClick=${() => setSelected(null)}>Close</button></header>
         <img src=${at(`/crack.jpg?id=${encodeURIComponent(crack.crack_id)}`)} alt="The crack"/><p><b>${widthOf(crack)}</b> wide, <b>${lengthOf(crack)}</b> long<br/>${placeOf(crack)}, frame ${plain(crack.frame_name)}</p>

@@ -108,10 +108,10 @@ def test_a_line_that_is_being_written_waits_until_it_is_whole(tmp_path: Path) ->
     (tmp_path / "flight/frames.jsonl").write_bytes(whole[:-20])
     view = FlightView(tmp_path / "flight")
     view.refresh()
-    assert view.skipped == 0
+    assert view.frames.skipped == 0
     (tmp_path / "flight/frames.jsonl").write_bytes(whole)
     view.refresh()
-    assert (view.frames, view.skipped, view.faults) == (2, 1, 0)
+    assert (view.frames.inferred, view.frames.skipped, view.faults) == (2, 1, 0)
 
 
 def test_damaged_lines_are_counted_and_the_rest_is_shown(tmp_path: Path) -> None:
