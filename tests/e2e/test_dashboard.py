@@ -191,7 +191,7 @@ def test_coverage_has_its_colours_and_says_what_the_record_says(
 def test_a_view_that_knows_no_coverage_says_so(browser: Browser, served: Reader) -> None:
     with opened(browser, served, "place") as page:
         page.get_by_role("button", name="Map").click()
-        expect(page.get_by_label("Coverage")).to_contain_text("Its places are not known in this view.")
+        expect(page.get_by_label("Coverage")).to_contain_text("Not drawn here: where it lies is known under Wall.")
         expect(page.locator(".cover")).to_have_count(0)
         page.get_by_role("button", name="Wall").click()
         expect(page.locator(".cover")).to_have_count(4)
@@ -345,6 +345,9 @@ def test_nothing_is_cut_off_at_any_width(browser: Browser, served: Reader, recor
                 page.evaluate("document.querySelector('main').scrollWidth - document.querySelector('main').clientWidth")
                 <= 0
             )
+            cut = "all => all.filter(e => e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight + 1)"
+            words = page.locator(".severity > span, .chip, .tabs button, .actions button, .tile b, .facts dt")
+            assert words.evaluate_all(f"{cut}.map(e => e.textContent)") == []
             assert page.locator("nav a").evaluate_all(
                 "links => links.every(a => a.getBoundingClientRect().right <= innerWidth)"
             )

@@ -23,6 +23,7 @@ from tests.support.page import track
 
 SEVERITIES: tuple[Severity, ...] = ("severe", "high", "moderate", "low", "none", "ungraded")
 AreaState = Literal["inspected", "not_gradable", "never_seen"]
+CLASSES = {"low": "no intervention by this criterion"}  # the longest that a standard of ours has
 WIDTH_MM = 160.0  # of a frame on the wall
 
 
@@ -40,7 +41,7 @@ def step(index: int) -> tuple[FrameRow, list[CrackRow], list[TrackRow]]:
     severity = SEVERITIES[index % len(SEVERITIES)]
     graded: dict[str, Any] = {"severity": severity}
     if severity != "ungraded":
-        graded |= {"severity_standard": "aci-224r:1", "severity_class": f"class {severity}", "severity_p": 0.8}
+        graded |= {"severity_standard": "aci-224r:1", "severity_class": CLASSES.get(severity, f"class {severity}"), "severity_p": 0.8}
     width = 0.2 + 0.11 * index
     first = first.model_copy(
         update={

@@ -191,7 +191,7 @@ def asks_for_the_token(machine: Machine) -> None:
     machine.run("systemctl restart crack-agent")
     machine.status("idle")
     assert machine.run(ASK_PAGE.format(token="")) == "401"
-    assert machine.run(ASK_PAGE.format(token="not-the-token-of-it")) == "401"
+    assert machine.run(ASK_PAGE.format(token=TOKEN[::-1])) == "401"
     assert machine.run(ASK_PAGE.format(token=TOKEN)) == "200"
     machine.run(f"journalctl --no-pager | grep -c {TOKEN}", fails=True)
     path.unlink()

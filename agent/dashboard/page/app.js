@@ -58,7 +58,7 @@ function Word() {
 function Flights() {
   const { flights, key, newest, following } = store;
   if (!flights.length) return html`<span class="mission">no flight yet</span>`;
-  const name = (f) => `${plain(f.structure ?? f.device)} · ${clock(f.changed_ms)} · ${short(f.mission)}`;
+  const name = (f) => `${plain(f.structure ?? f.device)} · ${clock(f.changed_ms)} · ${f.mission.length > 24 ? short(f.mission) : plain(f.mission)}`;
   if (flights.length === 1) return html`<span class="mission" title=${plain(flights[0].mission)}>${name(flights[0])}</span>`;
   const pick = (event) => {
     store.following = event.target.value === newest;

@@ -14,15 +14,17 @@ export const Patterns = () => html`<svg class="patterns" aria-hidden="true" widt
 
 const Swatch = ({ state }) => html`<svg class="patch" viewBox="0 0 22 14" width="22" height="14" aria-hidden="true"><rect class="edge ${state}" x="0.75" y="0.75" width="20.5" height="12.5" rx="2" fill="url(#p-${state})"/></svg>`;
 
-export function Legend({ coverage, here, seen }) {
+export function Legend({ coverage, here, seen, under }) {
   if (!coverage) return null;
   const reasons = Object.entries(REASONS).filter(([name]) => coverage[`not_gradable_${name}_m2`] > 0);
   return html`<ul class="key" aria-label="Coverage">${Object.entries(STATES).map(([name, text]) => html`<li key=${name} data-state=${name}><${Swatch} state=${name}/>${text}: <b>${area(coverage[`${name}_m2`])}</b>${name === "not_gradable" && reasons.length > 0 && html` <span>(${reasons.map(([reason, words]) => `${words} ${area(coverage[`not_gradable_${reason}_m2`])}`).join(", ")})</span>`}</li>`)}
     ${coverage.smallest_width_mm !== null && html`<li>cracks could be found from <b>${number(coverage.smallest_width_mm)} mm</b> on, at worst ${number(coverage.smallest_width_worst_mm)} mm</li>`}
-    ${!here && html`<li class="note">${seen ? "Drawn here: whole pictures, as far as they looked." : "Its places are not known in this view."}</li>`}
+    ${!here && html`<li class="note">${seen ? "Drawn here: whole pictures, as far as they looked." : under ? `Not drawn here: where it lies is known under ${UNDER[under]}.` : "Not drawn: where it lies is not known."}</li>`}
     ${here && html`<li class="note">Point at a place, or tap it, to read it.</li>`}</ul>`;
 }
 
+
+const UNDER = { map: "Map", strip: "Tunnel strip", wall: "Wall" };
 const ORDER = ["never_seen", "not_gradable", "inspected"]; // what one camera saw well is seen, whatever another saw
 
 // Lays coverage under a view, where x and y are an offset and a factor of the surface's millimetres, and says what a

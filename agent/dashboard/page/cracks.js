@@ -50,7 +50,7 @@ export function Cracks({ id }) {
   const [filter, setFilter] = useState(kept);
   const [selected, setSelected] = useState(id);
   const search = useRef(null);
-  const rowHeight = matchMedia("(max-width: 640px)").matches ? 58 : 44;
+  const rowHeight = matchMedia("(max-width: 640px)").matches ? 64 : 44;
   const set = (change) => {
     Object.assign(kept, change);
     setFilter({ ...kept });

@@ -26,7 +26,8 @@ const SEEN = { wall: (p) => p[1]?.map(([x, y]) => [-y / 1000, x / 1000]), map: (
 
 function build(element, mode, place, pick) {
   const earth = mode === "map";
-  const map = L.map(element, { crs: earth ? L.CRS.EPSG3857 : L.CRS.Simple, minZoom: earth ? 0 : -6, maxZoom: earth ? 24 : 12, zoomSnap: 0.25, attributionControl: false, preferCanvas: true, zoomControl: true });
+  const map = L.map(element, { crs: earth ? L.CRS.EPSG3857 : L.CRS.Simple, minZoom: earth ? 0 : -6, maxZoom: earth ? 24 : 12, zoomSnap: 0.25, attributionControl: false, preferCanvas: true, zoomControl: false });
+  L.control.zoom({ position: "bottomright" }).addTo(map); // names of the lines stand on the left
   const under = store.background;
   if (earth && under?.kind === "tiles") L.tileLayer("/background/{z}/{x}/{y}", { minZoom: under.min_zoom, maxNativeZoom: under.max_zoom, maxZoom: 24 }).addTo(map);
   if (earth && under?.kind === "plan") L.imageOverlay("/background/0/0/0", under.bounds, { alt: "Plan" }).addTo(map);
@@ -138,7 +139,7 @@ export function Place() {
       <div class="tabs" role="group" aria-label="View">${Object.entries(MODES).map(([name, one]) => html`<button key=${name} aria-pressed=${mode === name ? "true" : "false"} disabled=${!has[name]} onClick=${() => setMode(name)}>${one.title}</button>`)}</div>
       <button class="chip" aria-pressed=${others ? "true" : "false"} onClick=${() => setOthers(!others)}>joints and the like</button>
       <output id="placed">${shown.length} shown${without ? `, ${without} without a place here` : ""}</output>
-      ${place && mode && html`<${Legend} coverage=${coverage} here=${covered(place, mode)} seen=${place.footprints.some((p) => SEEN[mode](p))}/>`}</div><${Patterns}/>
+      ${place && mode && html`<${Legend} coverage=${coverage} here=${covered(place, mode)} seen=${place.footprints.some((p) => SEEN[mode](p))} under=${Object.keys(MODES).find((name) => covered(place, name))}/>`}</div><${Patterns}/>
     <div class="ground">${mode ? html`<div class="map" ref=${box} role="application" aria-label="${MODES[mode].title} with cracks; the same cracks stand in the list under Cracks"></div>` : html`<p class="empty">${place ? "Neither position nor pose is known for this flight: give telemetry to replay, or set place: in the settings." : "Reading the places…"}</p>`}
       ${crack && html`<aside class="picked"><header><${Severity} crack=${crack}/><code>${short(crack.crack_id)}</code><button class="small" onClick=${() => setSelected(null)}>Close</button></header>
         <img src=${at(`/crack.jpg?id=${encodeURIComponent(crack.crack_id)}`)} alt="The crack"/><p><b>${widthOf(crack)}</b> wide, <b>${lengthOf(crack)}</b> long<br/>${placeOf(crack)}, frame ${plain(crack.frame_name)}</p>

@@ -2,4 +2,7 @@
 import { html } from "./vendor/preact-htm/standalone.module.js";
 import { plain } from "./format.js";
 
-export const Severity = ({ crack }) => html`<span class="severity ${crack.kind === "crack" ? crack.severity : "other"}"><i></i>${crack.kind === "crack" ? plain(crack.severity_class ?? crack.severity) : crack.kind}</span>`;
+export function Severity({ crack }) {
+  const name = crack.kind === "crack" ? plain(crack.severity_class ?? crack.severity) : crack.kind;
+  return html`<span class="severity ${crack.kind === "crack" ? crack.severity : "other"}" title=${name}><i></i><span>${name}</span></span>`;
+}
