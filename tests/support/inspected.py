@@ -41,7 +41,11 @@ def step(index: int) -> tuple[FrameRow, list[CrackRow], list[TrackRow]]:
     severity = SEVERITIES[index % len(SEVERITIES)]
     graded: dict[str, Any] = {"severity": severity}
     if severity != "ungraded":
-        graded |= {"severity_standard": "aci-224r:1", "severity_class": CLASSES.get(severity, f"class {severity}"), "severity_p": 0.8}
+        graded |= {
+            "severity_standard": "aci-224r:1",
+            "severity_class": CLASSES.get(severity, f"class {severity}"),
+            "severity_p": 0.8,
+        }
     width = 0.2 + 0.11 * index
     first = first.model_copy(
         update={
