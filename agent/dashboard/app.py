@@ -170,9 +170,11 @@ class _Handlers:
         stream = self.feed.stream(view, since)
         return StreamingResponse(stream, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
-    def live_picture(self, _: Request) -> Response:
+    async def live_picture(self, _: Request) -> Response:
         live = self.made_of.live
-        found = None if live is None else live.content()
+        found = None
+        if live is not None:  # the first who asks has it drawn, in a thread; for the others it is there
+            found = live.ready() or await run_in_threadpool(live.content)
         if found is None:
             raise HTTPException(404, "no picture yet")
         return Response(found[1], media_type="image/jpeg", headers={"x-number": str(found[0])})

@@ -156,7 +156,7 @@ class Feed:
                 changed = True
         current = await asyncio.to_thread(self._library.current_key)
         changed |= self._renew("flight", current, {"key": current})
-        if (picture := self._live.look() if self._live is not None else None) is not None:
+        if (picture := self._live.look(self.viewers) if self._live is not None else None) is not None:
             changed |= self._renew("frame", picture["number"], picture)
         if time.monotonic() - self._state_at >= STATE_EVERY_S:
             self._state_at = time.monotonic()

@@ -18,6 +18,7 @@ from agent.report.pictures import jpeg
 EDGE_PX: Final = 1240  # below it the strip with the legend: 1280 in all
 WATCHED_S: Final = 10.0  # who asked within this time still looks
 QUALITY: Final = 80
+MOST_FETCHED: Final = 25.0  # pictures a second, by all who look together: the robot has better things to do
 
 
 @dataclass(slots=True)
@@ -34,7 +35,7 @@ class LivePicture:
     """A `Listener` of the pipeline; its other methods are for the page's threads.
 
     Args:
-        fps: at most so many pictures a second.
+        fps: at most so many pictures a second, fewer if more than MOST_FETCHED / fps look.
         clock: monotonic, s.
     """
 
@@ -44,6 +45,7 @@ class LivePicture:
         self._newest: _Picture | None = None
         self._at = self._asked_at = -float("inf")
         self._number = 0
+        self._viewers = 1
         self.encoded = 0  # pictures, for those who wonder what the page costs
 
     def saw(self, sighting: Sighting) -> None:
@@ -52,7 +54,7 @@ class LivePicture:
         if now - self._asked_at > WATCHED_S:
             self._newest = None  # a frame is large
             return
-        if now - self._at < 1 / self.fps:
+        if now - self._at < max(1 / self.fps, self._viewers / MOST_FETCHED):
             return
         self._at = now
         self._number += 1
@@ -64,9 +66,10 @@ class LivePicture:
     def ended(self, told: list[CrackRow], coverage: Coverage) -> None:
         """See `Listener.ended`; the last picture stays for those who look."""
 
-    def look(self) -> dict[str, Any] | None:
-        """Say that somebody looks, and return which picture is the newest; None: none yet."""
+    def look(self, viewers: int = 1) -> dict[str, Any] | None:
+        """Say that somebody looks, how many do, and return which picture is the newest; None: none yet."""
         self._asked_at = self._clock()
+        self._viewers = viewers
         newest = self._newest
         if newest is None:
             return None
@@ -78,6 +81,12 @@ class LivePicture:
             "camera": row.camera,
             "cracks": row.cracks,
         }
+
+    def ready(self) -> tuple[int, bytes] | None:
+        """Return what `content` does if it is encoded already; None: ask there, which takes its time."""
+        self._asked_at = self._clock()
+        newest = self._newest
+        return None if newest is None or newest.content is None else (newest.number, newest.content)
 
     def content(self) -> tuple[int, bytes] | None:
         """Return the newest picture's number and JPEG, at most 1280 px; None: none yet."""

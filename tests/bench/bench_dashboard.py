@@ -14,11 +14,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 
+from agent.contract.frame import Frame
 from agent.dashboard.app import Dashboard
 from agent.dashboard.guard import Guard
 from agent.dashboard.library import Library
@@ -41,18 +44,54 @@ SECONDS = 12.0
 ROUNDS = 12
 READERS = """
 import selectors, socket, sys
-port, key, count = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+port, key, count, pictures = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4] == "pictures"
 poll = selectors.DefaultSelector()
+def call():
+    return socket.create_connection(("127.0.0.1", port))
+def ask(wire, path):
+    wire.sendall(f"GET {path} HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\\r\\n".encode())
+class Picture:  # as a page's <img>: the newest is fetched once the one before is there
+    def __init__(self):
+        self.wire, self.head, self.left, self.busy, self.wanted = call(), b"", 0, False, False
+    def want(self):
+        self.wanted = True
+        self.next()
+    def next(self):
+        if self.wanted and not self.busy:
+            self.wanted, self.busy, self.head, self.left = False, True, b"", None
+            ask(self.wire, "/api/live.jpg")
+    def read(self):
+        data = self.wire.recv(1 << 20)
+        if self.left is None:
+            self.head += data
+            if b"\\r\\n\\r\\n" not in self.head:
+                return
+            head, _, data = self.head.partition(b"\\r\\n\\r\\n")
+            self.left = int(head.lower().split(b"content-length:")[1].split(b"\\r\\n")[0])
+        self.left -= len(data)
+        if self.left <= 0:
+            global fetched
+            fetched, self.busy = fetched + 1, False
+            self.next()
+fetched = 0
+def events(wire, picture):
+    data = wire.recv(1 << 20)
+    if not data:
+        poll.unregister(wire)
+    elif picture is not None and b"event: frame" in data:
+        picture.want()
 for _ in range(count):
-    wire = socket.create_connection(("127.0.0.1", port))
-    wire.sendall(f"GET /api/events?flight={key} HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\\r\\n".encode())
+    wire, picture = call(), Picture() if pictures else None
+    ask(wire, f"/api/events?flight={key}")
     assert b"200" in wire.recv(65536)
-    poll.register(wire, selectors.EVENT_READ)
+    poll.register(wire, selectors.EVENT_READ, lambda w=wire, p=picture: events(w, p))
+    if picture is not None:
+        poll.register(picture.wire, selectors.EVENT_READ, picture.read)
+poll.register(sys.stdin, selectors.EVENT_READ, lambda: (print(fetched, flush=True), sys.exit()))
 print("listening", flush=True)
 while True:
     for found, _ in poll.select(1):
-        if not found.fileobj.recv(1 << 20):
-            poll.unregister(found.fileobj)
+        found.data()
 """
 
 
@@ -70,6 +109,9 @@ def main() -> None:
         f"an interaction with {MANY} cracks against {FEW}: {told}; target <= {INTERACTION_MOST}\n"
         f"{VIEWERS} viewers at {FPS} frames/s: {share:.1%} of a core beyond {figures['encoded']} encoded pictures "
         f"(one viewer {figures['one_viewer_share_of_a_core']:.1%}); target < {VIEWERS_MOST:.0%}\n"
+        f"{VIEWERS} viewers with the live picture open: {figures['watchers_share_of_a_core']:.1%} of a core beyond "
+        f"{figures['watched_encoded']} encoded pictures ({figures['watched_encode_share']:.1%}), "
+        f"{figures['watched_fetched']} fetched; target < {VIEWERS_MOST:.0%}\n"
     )
 
 
@@ -132,47 +174,79 @@ def _busy_s(probe: Any) -> float:
 
 
 def viewers(folder: Path) -> dict[str, Any]:
-    """Return what viewers of a run at 10 frames a second cost the agent, as shares of a core."""
-    shares = {count: _share(folder / f"viewed-{count}", count) for count in (0, 1, VIEWERS)}
-    base = shares[0][0]
-    encode = shares[VIEWERS][1]
+    """Return what viewers of a run at 10 frames a second cost the agent, as shares of a core.
+
+    First those that hear of cracks and figures, with a picture of next to nothing; then those that also have the live
+    picture open, of a frame of 1280 px, beside the same run unseen. What drawing and encoding it costs stands apart.
+    """
+    small, large = frame(0, width=64, height=48), frame(0, width=1280, height=960)
+    large = replace(large, image_rgb=np.asarray(cv2.GaussianBlur(large.image_rgb, (0, 0), 0.8), np.uint8))  # as cameras
+    shares = {count: _share(folder / f"viewed-{count}", count, small) for count in (0, 1, VIEWERS)}
+    base = shares[0].share
+    unseen = _share(folder / "unwatched", 0, large)
+    watched = _share(folder / "watched", VIEWERS, large, pictures=True)
+    encode = watched.encoded * _encode_s(large) / watched.seconds
     return {
-        "viewers_share_of_a_core": shares[VIEWERS][0] - base,
-        "one_viewer_share_of_a_core": shares[1][0] - base,
-        "encoded": encode,
+        "viewers_share_of_a_core": shares[VIEWERS].share - base,
+        "one_viewer_share_of_a_core": shares[1].share - base,
+        "encoded": shares[VIEWERS].encoded,
+        "watchers_share_of_a_core": watched.share - unseen.share - encode,
+        "watched_encode_share": encode,
+        "watched_encoded": watched.encoded,
+        "watched_fetched": watched.fetched,
     }
 
 
-def _share(folder: Path, count: int) -> tuple[float, int]:
-    """Return the CPU share of a run that only records, beside so many event streams, and how many were encoded."""
+class Cost(NamedTuple):
+    """Of a run beside so many streams."""
+
+    share: float  # of a core
+    seconds: float
+    encoded: int
+    fetched: int  # pictures, by all viewers together
+
+
+def _share(folder: Path, count: int, picture: Frame, *, pictures: bool = False) -> Cost:
     live = LivePicture()
     prepared = [step(index) for index in range(int(SECONDS * FPS))]
-    picture = frame(0, width=64, height=48)
     with FlightRecorder.open(folder, header()) as recorder:
         recorder.add(*rows(0))
         with closing(_serve(folder, live)) as server:
-            readers = _listen(server.port, count)
+            readers = _listen(server.port, count, pictures=pictures)
             begin, wall = time.process_time(), time.monotonic()
             for index, (row, cracks, tracks) in enumerate(prepared):
                 recorder.add(row, cracks, tracks)
                 live.saw(_sighting(picture, row))
                 time.sleep(max(0.0, wall + (index + 1) / FPS - time.monotonic()))
-            share = (time.process_time() - begin) / (time.monotonic() - wall)
-            readers.kill()
-            readers.wait()
-    return share, live.encoded
+            seconds = time.monotonic() - wall
+            share = (time.process_time() - begin) / seconds
+            fetched, _ = readers.communicate(b"\n", timeout=60)
+    return Cost(share, seconds, live.encoded, int(fetched))
 
 
-def _listen(port: int, count: int) -> subprocess.Popen[bytes]:
+def _encode_s(picture: Frame) -> float:
+    """Return the CPU seconds that drawing and encoding a live picture takes."""
+    spent = []
+    for _ in range(9):
+        live = LivePicture()
+        live.look()
+        live.saw(_sighting(picture, step(0)[0]))
+        begin = time.process_time()
+        live.content()
+        spent.append(time.process_time() - begin)
+    return statistics.median(spent)
+
+
+def _listen(port: int, count: int, *, pictures: bool) -> subprocess.Popen[bytes]:
     """Open so many streams of events in a process of its own: what readers cost is not the agent's."""
-    words = [sys.executable, "-c", READERS, str(port), Reader(port).key, str(count)]
-    readers = subprocess.Popen(words, stdout=subprocess.PIPE)
+    words = [sys.executable, "-c", READERS, str(port), Reader(port).key, str(count), "pictures" if pictures else "none"]
+    readers = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert readers.stdout is not None
     readers.stdout.readline()
     return readers
 
 
-def _sighting(picture: Any, row: Any) -> Sighting:
+def _sighting(picture: Frame, row: Any) -> Sighting:
     empty = np.zeros(picture.image_rgb.shape[:2], np.uint8)
     return Sighting(frame=picture, probability=empty, cracks=[], row=row, crack_rows=[], told=[])
 

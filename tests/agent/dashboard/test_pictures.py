@@ -15,7 +15,7 @@ import pytest
 from agent.capture.decode import decode_image
 from agent.contract.flight import FrameRow
 from agent.dashboard.background import Plan, Tiles, open_background
-from agent.dashboard.live import LivePicture
+from agent.dashboard.live import MOST_FETCHED, LivePicture
 from agent.dashboard.settings import DashboardSettings, PlanSettings
 from agent.errors import ConfigError
 from agent.pipeline import Sighting
@@ -205,3 +205,21 @@ def test_the_background_is_served(tmp_path: Path) -> None:
         assert page.ask("/background/3/4/3").status == 404
         assert page.ask("/background/99999999999999999999/4/3").status == 404
         assert page.ask("/api/overview").json["background"]["kind"] == "tiles"
+
+
+def test_the_more_look_the_fewer_live_pictures_so_that_all_together_cost_no_more() -> None:
+    seconds, told = 20, {}
+    shown = replace(sighting(0), crack_rows=[])
+    for viewers in (1, 6, 20, 60):
+        now = [0.0]
+        live = LivePicture(fps=4.0, clock=lambda now=now: now[0])  # type: ignore[misc]
+        numbers = set()
+        for index in range(16 * seconds):
+            now[0] = index / 16
+            picture = live.look(viewers)
+            numbers.add(picture["number"] if picture else 0)
+            live.saw(shown)
+        told[viewers] = len(numbers - {0})
+    assert told[1] == told[6] == pytest.approx(4 * seconds, abs=1)
+    for viewers in (20, 60):
+        assert told[viewers] * viewers == pytest.approx(MOST_FETCHED * seconds, rel=0.15)
