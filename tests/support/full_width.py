@@ -1,7 +1,8 @@
 """`make test-models`: the papers' networks leave torch at full width too, and ONNX Runtime answers as torch does.
 
 `python -m tests.support.full_width [NAME ...]` exports each in a process of its own, whose memory is bounded, prints a
-table and ends with 1 if one fails. Weights are random: no figure here says how well a network finds cracks.
+table and ends with 1 if one fails. Weights are random: no figure here says how well a network finds cracks. So that the
+comparison says something, logits are stretched to the whole range of the map.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 MEMORY_GB: Final = 12.0  # of addresses, torch's own libraries included
 EDGE_PX: Final = 64  # of those that have no narrow form
 SLOWEST_S: Final = 3600
+SPREAD: Final = 2.0  # standard deviation of the stretched logits
 LEVELS_MAX: Final = 1  # of 255: rounding, as at 1/8 width
 COLUMNS: Final = ("network", "parameters", "file, MB", "of 255 apart", "levels seen", "seconds", "")
 
@@ -42,16 +44,20 @@ def export_one(chosen: str) -> dict[str, float]:
     from export.graphs import SegmenterGraph
     from export.to_onnx import to_onnx
     from train import models
+    from train.models.calibrated import Calibrated
 
     name, options, parameters = FULL[chosen]
     edge = next((edge for narrow, _, edge in NARROW if narrow == name), EDGE_PX)
     torch.manual_seed(0)
-    graph = SegmenterGraph(models.build(name, **options)).eval()
-    count = sum(p.numel() for p in graph.parameters())
+    net = models.build(name, **options).eval()
+    count = sum(p.numel() for p in net.parameters())
     if count != parameters:
         raise ValueError(f"{chosen}: {count} parameters, not {parameters}")
     tiles = torch.randint(256, (1, edge, edge, 3), dtype=torch.uint8)
     with torch.no_grad():
+        logits = net(tiles.permute(0, 3, 1, 2).float() / 255)
+        scale = SPREAD / float(logits.std())
+        graph = SegmenterGraph(Calibrated(net, scale=scale, bias=-scale * float(logits.mean()))).eval()
         expected = graph(tiles).numpy()
     file = to_onnx(graph, tile_px=edge, output_names=graph.output_names, name=name)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])

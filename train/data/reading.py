@@ -18,6 +18,7 @@ CRACK_LEVEL: Final = 127  # a mask's value above this is crack
 GREY_SHARE: Final = (
     0.05  # more of a mask than this between 64 and 191 is no mask; JPEG and antialiased edges stay below
 )
+THIRD_SHARE: Final = 0.005  # a third value of more than this is a class of its own
 
 
 def list_files(folder: Path, suffixes: frozenset[str] | None = None) -> list[Path]:
@@ -54,14 +55,21 @@ def read_mask(path: Path, shape: tuple[int, ...] | None = None) -> Bool:
     """Return a mask, (H, W), True is crack.
 
     Raises:
-        InputError: it cannot be decoded, is not of `shape`, or holds more grey than edges and JPEG explain.
+        InputError: it cannot be decoded, is not of `shape`, holds more grey than edges and JPEG explain, a third value,
+            or nothing but near-black ones, as masks of 0 and 1 do.
     """
     mask = _decode(path, cv2.IMREAD_GRAYSCALE)
     if shape is not None and mask.shape != tuple(shape[:2]):
         raise mismatch(path, mask.shape, shape)
-    grey = float(np.count_nonzero((mask >= 64) & (mask < 192)) / mask.size)
+    counts = np.bincount(mask.ravel(), minlength=256)
+    grey = counts[64:192].sum() / mask.size
     if grey > GREY_SHARE:
         raise InputError(f"{path}: {grey:.0%} of it is grey; a mask is black, with cracks white")
+    values = np.flatnonzero(counts)
+    if 0 < values[-1] < 64:
+        raise InputError(f"{path}: its brightest value is {values[-1]} of 255; a mask is black, with cracks white")
+    if len(values) == 3 and counts[values[1]] > THIRD_SHARE * mask.size:  # edges and JPEG leave more than one
+        raise InputError(f"{path}: holds {values[0]}, {values[1]} and {values[2]}; a mask has two values, 0 and 255")
     return np.asarray(mask > CRACK_LEVEL, np.bool_)
 
 

@@ -65,6 +65,23 @@ def test_jpeg_noise_and_antialiased_edges_pass_but_a_photo_is_no_mask(tmp_path: 
 
 
 @pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        pytest.param((0, 1), "its brightest value is 1 of 255", id="cracks are 1, which would all be lost"),
+        pytest.param((0, 1, 2), "its brightest value is 2 of 255", id="classes by number"),
+        pytest.param((0, 50, 255), "holds 0, 50 and 255; a mask has two values", id="a third value, dark"),
+        pytest.param((0, 200, 255), "holds 0, 200 and 255", id="a third value, bright"),
+        pytest.param((0, 128, 255), "33% of it is grey", id="a third value, grey"),
+    ],
+)
+def test_a_mask_of_other_values_than_two_is_refused(tmp_path: Path, values: tuple[int, ...], fault: str) -> None:
+    rows = np.repeat(np.array(values, np.uint8), 12)
+    cv2.imwrite(str(tmp_path / "m.png"), np.repeat(rows[:, None], 36, axis=1))
+    with pytest.raises(InputError, match=fault):
+        read_mask(tmp_path / "m.png")
+
+
+@pytest.mark.parametrize(
     "content", [pytest.param(b"", id="empty"), pytest.param(b"\xff\xd8\xff\xe0 no picture", id="truncated")]
 )
 def test_a_file_that_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
