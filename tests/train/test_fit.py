@@ -233,9 +233,9 @@ def test_every_config_makes_a_step_and_says_how_it_is_launched(config: Path, pho
     settings = train_settings.load(config)
     sources = []
     for source in settings.data.sources:
-        small: dict[str, object] = {"rendered": {"count": 4, "size_px": 64}, "pairs": {"folder": "pairs"}}.get(
-            source.kind, {"folder": "classes"}
-        )  # type: ignore[assignment]
+        pool: dict[str, object] = {"count": 4, "size_px": 64}
+        kinds: dict[str, dict[str, object]] = {"rendered": pool, "close_ups": pool, "pairs": {"folder": "pairs"}}
+        small = kinds.get(source.kind, {"folder": "classes"})
         sources.append(source.model_copy(update={**small, "validation": 0.5, "validation_limit": 2}))
     data = settings.data.model_copy(update={"root": photos, "crop_px": 64, "sources": tuple(sources)})
     short = settings.optimiser.model_copy(update={"epochs": 2, "steps_per_epoch": 1, "batch": 2})

@@ -24,6 +24,14 @@ def test_a_longer_pool_begins_like_a_shorter_one_and_another_seed_gives_another(
     assert short.sha256() == RenderedPool("r", count=2, size_px=48, seed=1).sha256() != other.sha256()
 
 
+def test_close_ups_are_a_pool_of_their_own_in_files_of_their_own(tmp_path: Path) -> None:
+    flat = RenderedPool("r", count=2, size_px=64, seed=1, cache=tmp_path)
+    relief = RenderedPool("r", count=2, size_px=64, seed=1, kind="close_ups", cache=tmp_path)
+    assert flat.sha256() != relief.sha256()
+    assert relief.sha256() == RenderedPool("r", count=2, size_px=64, seed=1, kind="close_ups").sha256()
+    assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == ["close_ups", "rendered"]
+
+
 def test_a_patch_is_cracked_where_its_mask_says_so() -> None:
     pool = RenderedPool("r", count=12, size_px=48, seed=3)
     pictures = [pool.load(index) for index in range(len(pool))]

@@ -16,6 +16,7 @@ from agent.capture.rendered import RenderedSource
 from agent.contract.frame import Frame
 from agent.place.located import located
 from agent.record import read_flight
+from agent.report.developed import Developed
 from agent.simulate.inspection.flight import InspectionFlight, render_inspection
 from agent.simulate.inspection.settings import InspectionSettings
 from agent.simulate.recall import recall_of
@@ -165,7 +166,7 @@ def test_a_crack_at_3_o_clock_in_the_truth_is_reported_at_3_o_clock(tmp_path: Pa
             "fps": 5,
             "seed": 6,
             "camera": camera,
-            "path": {"start_m": 0.75},
+            "path": {"start_m": 0.75, "sway_m": 0.0, "turn_deg": 0.0},  # what no sensor of the cart tells
             "tunnel": {"clock_deg": clock},
             "cracks": {"count": 1, "width_mm": (5.0, 5.0)},
             "wear": quiet,
@@ -180,14 +181,21 @@ def test_a_crack_at_3_o_clock_in_the_truth_is_reported_at_3_o_clock(tmp_path: Pa
     cracks = [crack for _, crack in read_flight(tmp_path / "out").whole_cracks() if crack.kind == "crack"]
     assert cracks
     largest = max(cracks, key=lambda crack: crack.length_mm or 0)
-    branch = read_truth(tmp_path / "flight").cracks[0].branches[0]
-    assert branch.clock_deg is not None
-    assert branch.chainage_m is not None
+    branches = read_truth(tmp_path / "flight").cracks[0].branches
+    clocks = np.concatenate([branch.clock_deg or () for branch in branches])
+    chainages = np.concatenate([branch.chainage_m or () for branch in branches])
     assert largest.position_of == "surface"
     # the place is that of the middle of its box
-    middle = (min(branch.clock_deg) + max(branch.clock_deg)) / 2
+    middle = (clocks.min() + clocks.max()) / 2
     assert abs(middle - clock) > 0.5, "off the middle, else the direction could not be told"
     assert largest.clock_deg == pytest.approx(middle, abs=0.5)
-    assert largest.chainage_m == pytest.approx((min(branch.chainage_m) + max(branch.chainage_m)) / 2, abs=0.06)
+    assert largest.chainage_m == pytest.approx((chainages.min() + chainages.max()) / 2, abs=0.06)
+    # and in the unrolled lining of the report: x along the tunnel, y along the arc to the right of the crown
+    unrolled = Developed.of(read_flight(tmp_path / "out")).stretches[largest.crack_id]
+    drawn = np.concatenate([stretch.xy_mm for stretch in unrolled])
+    arc = np.radians((clocks + 180) % 360 - 180) * 1000 * scene.tunnel.radius_m
+    truth = np.column_stack([chainages * 1000, arc])
+    away = np.abs(drawn[:, None, 1] - truth[None, :, 1]) + np.abs(drawn[:, None, 0] - truth[None, :, 0])
+    assert np.median(away.min(axis=1)) < 20, "the encoder's error, and no mirror image"
     found = recall_of(flight, tmp_path / "out")
     assert (found.true, found.found) == (1, 1)
