@@ -41,6 +41,7 @@ from agent.health.disk import check_writable
 from agent.health.governor import open_governor
 from agent.health.notify import notifier
 from agent.health.vitals import Vitals
+from agent.heap import keep_freed_memory
 from agent.inference import Inference
 from agent.listeners import Advancing, Publishing, Reporting
 from agent.measure import measure_cracks
@@ -423,6 +424,7 @@ class _Run:
     ) -> Summary:
         """See every frame of the stream; write record and reports; publish if asked, a live run by `channel`."""
         start = time.monotonic()
+        keep_freed_memory()
         with ExitStack() as stack:
             stack.callback(self.inference.close)
             header = self._header(stream, options)

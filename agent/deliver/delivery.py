@@ -450,8 +450,8 @@ class Delivery:
             logger.warning("%s", problem)
         with self._changed:
             self._connected, self._problem, self._refused_entry = connected, problem, refused
+            self._tell()  # before anybody wakes: who waited for the connection may ask at once what it begins with
             self._changed.notify_all()
-        self._tell()
 
     def _take_back(self) -> None:
         """Let the next connection send again what was in flight, with the same ids."""

@@ -68,7 +68,8 @@ def _rounded_list(values: Sequence[Any], decimals: int) -> Sequence[Any]:
     if kinds == {float}:
         return _rounded_floats(values, decimals)
     if kinds <= _NUMBERS:
-        return [value if value is None else round(value, decimals) + 0.0 for value in values]
+        known = iter(_rounded_floats([value for value in values if value is not None], decimals))
+        return [None if value is None else next(known) for value in values]
     if kinds == {tuple} and set(map(len, values)) == {2}:
         flat = list(itertools.chain.from_iterable(values))
         if set(map(type, flat)) == {float}:

@@ -77,8 +77,9 @@ def outlines(marked: Marked, view: View, *, gap_px: float) -> list[Int32]:
         (K, 1, 2) each, in the picture, times 2 ** SUBPIXEL_BITS.
     """
     crack = marked.crack
-    reach = max(1, math.ceil(gap_px / view.zoom))
-    near = 3 * reach + math.ceil(OUTSIDE_PX / view.zoom)
+    step = max(1, int(0.5 / view.zoom))  # px of the frame that are looked at as one: half a px of the picture at most
+    reach = max(1, math.ceil(gap_px / (view.zoom * step)))
+    near = 3 * reach * step + math.ceil(OUTSIDE_PX / view.zoom)
     left, top = max(view.x - near - crack.bbox_x, 0), max(view.y - near - crack.bbox_y, 0)
     right, bottom = (
         max(view.x + view.width + near - crack.bbox_x, 0),
@@ -87,11 +88,24 @@ def outlines(marked: Marked, view: View, *, gap_px: float) -> list[Int32]:
     seen = marked.mask[top:bottom, left:right]
     if not seen.any():
         return []
-    mask = np.pad(seen, reach)
+    mask = np.pad(_coarse(seen, step), reach)
     disc = np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)), np.uint8)
     found, _ = cv2.findContours(_dilated(mask, disc), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    origin = np.array([crack.bbox_x + left - reach - view.x, crack.bbox_y + top - reach - view.y], np.float64)
-    return [np.rint(_in_picture(line + origin, view) * 2**SUBPIXEL_BITS).astype(np.int32) for line in found]
+    origin = np.array([crack.bbox_x + left - view.x, crack.bbox_y + top - view.y], np.float64)
+    middle = (step - 1) / 2 - reach * step
+    return [
+        np.rint(_in_picture(line * step + middle + origin, view) * 2**SUBPIXEL_BITS).astype(np.int32) for line in found
+    ]
+
+
+def _coarse(mask: UInt8, step: int) -> UInt8:
+    """Return the mask with step x step pixels as one, which is 1 where any of them is."""
+    if step == 1:
+        return mask
+    coarse = np.zeros((-(-mask.shape[0] // step), -(-mask.shape[1] // step)), np.uint8)
+    y, x = set_yx(mask)
+    coarse[y // step, x // step] = 1
+    return coarse
 
 
 def _dilated(mask: UInt8, disc: UInt8) -> UInt8:

@@ -12,6 +12,7 @@ import numpy as np
 
 from agent.contract.arrays import UInt8
 from agent.contract.flight import CrackRow, FrameRow
+from agent.contract.masks import set_yx
 from agent.report import figures
 from agent.report.labels import LabelRoom, Spot
 from agent.report.outlines import SUBPIXEL_BITS, Marked, View, outlines
@@ -182,7 +183,11 @@ def _tinted(picture: UInt8, zoom: float, cracks: Sequence[Marked]) -> UInt8:
         y, x = marked.yx
         at_y = ((y + crack.bbox_y) * zoom).astype(np.intp).clip(0, height - 1)
         at_x = ((x + crack.bbox_x) * zoom).astype(np.intp).clip(0, width - 1)
-        at_y, at_x = np.divmod(np.unique(at_y * width + at_x), width)  # once each, though several fall on one
+        top, left = at_y.min(initial=height), at_x.min(initial=width)
+        once = np.zeros((at_y.max(initial=top) - top + 1, at_x.max(initial=left) - left + 1), np.bool_)
+        once[at_y - top, at_x - left] = True  # though several fall on one
+        at_y, at_x = set_yx(once)
+        at_y, at_x = at_y + top, at_x + left
         colour = np.array(figures.colour(crack))
         picture[at_y, at_x] = np.rint(picture[at_y, at_x] * (1 - _TINT) + colour * _TINT)
     return picture

@@ -140,19 +140,29 @@ class Subscriber:
     ) -> None:
         self._messages: list[Received] = []
         self._changed = threading.Condition()
-        self._subscribed = threading.Event()
+        self._subscriptions = 0
         self._client = Client(CallbackAPIVersion.VERSION2, client_id=session or "", protocol=MQTTv5)
         if user:
             self._client.username_pw_set(user, password)
         self._client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
-        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
         self._client.reconnect_delay_set(1, 1)
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = 600 if session else 0
         self._client.connect("127.0.0.1", broker.port, clean_start=session is None, properties=properties)
         self._client.loop_start()
-        assert self._subscribed.wait(PATIENCE_S), "the subscriber cannot subscribe"
+        self.wait_subscribed(1)
+
+    @property
+    def subscriptions(self) -> int:
+        """How often a broker has taken it as a reader: once, and again after each that forgot it."""
+        return self._subscriptions
+
+    def wait_subscribed(self, count: int) -> None:
+        """Wait until a broker has taken it as a reader so often."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._subscriptions >= count, PATIENCE_S), "it cannot subscribe"
 
     def messages(self, topic: str = "") -> list[Received]:
         """What came so far, on topics that end so."""
@@ -172,6 +182,11 @@ class Subscriber:
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+    def _on_subscribe(self, *_: object) -> None:
+        with self._changed:
+            self._subscriptions += 1
+            self._changed.notify_all()
 
     def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
         with self._changed:
