@@ -1,91 +1,48 @@
-"""Builds the real parts from settings and runs them: the only place that knows which class stands behind a protocol."""
+"""What each command sets going. Only here and in `mission` is it known which class stands behind a protocol."""
 
 from __future__ import annotations
 
 import logging
 import os
-import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
 
-from pydantic import ValidationError
-
-from agent import logs, progress
-from agent.bundles import open_bundle
+from agent import logs
 from agent.capture import open_sources
 from agent.capture.cameras import Cameras
 from agent.capture.open_cameras import open_cameras
-from agent.capture.photos import find_photos
 from agent.capture.recorded import Recorded
 from agent.capture.rendered import RenderedSource
 from agent.capture.settings import CameraSettings
 from agent.capture.source import Source
-from agent.capture.telemetry import open_telemetry
-from agent.capture.telemetry.clock import ClockOffset, estimate_offset
-from agent.choose import open_inference
-from agent.contract.bundle import Bundle
-from agent.contract.flight import FlightHeader, SourceRef
 from agent.contract.frame import Frame, Scale, SkippedFrame
 from agent.control import Control
-from agent.deliver import Channel, NullPublisher, Publisher, open_delivery
-from agent.errors import ConfigError, InputError, OutputError
-from agent.heading import Heading
+from agent.deliver import Channel
+from agent.errors import ConfigError, OutputError
 from agent.health.device import DeviceState
 from agent.health.disk import check_writable
 from agent.health.governor import open_governor
 from agent.health.notify import notifier
 from agent.health.vitals import Vitals
-from agent.heap import keep_freed_memory
-from agent.inference import Inference
-from agent.listeners import Advancing, Publishing, Reporting
-from agent.measure import measure_cracks
-from agent.pipeline import Listener, Pipeline
-from agent.place import surfaced
-from agent.place.calibrate import Calibration, calibrate, write_calibration
+from agent.mission import ReplayOptions, Run, Stream
+from agent.pipeline import Listener
 from agent.place.locate import Locator
-from agent.place.located import LiveLocators, Located, located, missing
+from agent.place.located import LiveLocators, Located, located
 from agent.place.settings import PlaceSettings
-from agent.record import FlightRecorder, read_flight
 from agent.record.reviews import Reviews
 from agent.record.room import Room
-from agent.report import HandedOn, ReportWriter, report_again
-from agent.report.formats import parse_formats
 from agent.settings import Settings
-from agent.severity.grading import grading
 from agent.simulate.inspection.flight import render_inspection
-from agent.simulate.inspection.settings import InspectionSettings
-from agent.simulate.inspection.settings import load as load_inspection
 from agent.simulate.inspection.telemetry import place_settings
 from agent.simulate.recall import Recall, recall_of
-from agent.simulate.write import TELEMETRY_FILE, kept_flight, write_flight
+from agent.simulate.write import TELEMETRY_FILE, kept_flight
 from agent.summary import Summary
-from agent.track import Survey, untangling
+from agent.tools import scene_settings
 from agent.vehicle import vehicle_now
-
-logger = logging.getLogger(__name__)
-CONNECT_S: Final = 10.0  # how long a replay that publishes waits for its broker
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReplayOptions:
-    """What one replay is asked for, beside the device's settings."""
-
-    sources: tuple[Path, ...]
-    out: Path
-    mm_per_px: float | None = None
-    telemetry: Path | None = None
-    camera: str | None = None  # of the settings' cameras, whose scale and lens are used
-    save_probabilities: bool = False
-    video: bool = False
-    publish: bool = False
-    recursive: bool = False
-    overwrite: bool = False
 
 
 def replay(
@@ -134,7 +91,7 @@ def _replayed(
     if options.publish and settings.mqtt.host is None:
         raise ConfigError("mqtt.host is not set: --publish needs a broker (CRACKSCOUT_MQTT__HOST or --config)")
     stream = _of_files(sources, locator)
-    return _Run(settings, mode="replay", watching=tuple(watching)).over(
+    return Run(settings, mode="replay", watching=tuple(watching)).over(
         stream, options, show_progress=show_progress, vitals=vitals
     )
 
@@ -188,7 +145,7 @@ def prepare(
     with ExitStack() as stack:
         governor = stack.enter_context(closing(open_governor(settings.heat)))
         cameras, refs = open_cameras(settings.cameras, settings.capture, pace=governor)
-        agent_run = _Run(settings, mode="live", watching=tuple(watching))
+        agent_run = Run(settings, mode="live", watching=tuple(watching))
         stack.callback(agent_run.inference.close)
         out = settings.record.dir / str(uuid.uuid4())
         options = ReplayOptions(sources=(), out=out, publish=settings.mqtt.host is not None)
@@ -197,7 +154,7 @@ def prepare(
         device = DeviceState(cameras, governor, not_kept=lambda: room.not_kept)
         places = {one.name: one.place or settings.place for one in settings.cameras}
         locators = stack.enter_context(closing(LiveLocators(places, links=None if control is None else control.links)))
-        stream = _Stream(
+        stream = Stream(
             refs=refs,
             frames=lambda *, idle: locators.over(cameras.frames(idle=idle)),
             located=locators.locators,
@@ -244,7 +201,7 @@ def demo(
     Raises:
         CrackscoutError: see its kinds.
     """
-    drawn = render_inspection(_inspection({"kind": flight, "seconds": seconds}))
+    drawn = render_inspection(scene_settings(None, {"kind": flight, "seconds": seconds}))
     record, rendered = out / "record", out / "flight"
     if settings.record.frames == "none":  # the page zooms to the pixels of what was kept
         settings = settings.model_copy(update={"record": settings.record.model_copy(update={"frames": "evidence"})})
@@ -296,232 +253,6 @@ def view(record: Path, settings: Settings, *, on_page: Callable[[str], None]) ->
         page.wait()
 
 
-def simulate(
-    scene: Path | None, changes: Mapping[str, object], out: Path, *, overwrite: bool, show_progress: bool
-) -> int:
-    """Render an inspection with known cracks into `out`, and return how many frames it has.
-
-    Args:
-        scene: its settings, YAML; None takes the defaults.
-        changes: what the command line says instead, by setting.
-        out: becomes a flight record with truth, telemetry and the device's settings beside it.
-        overwrite: replace the run that is there.
-        show_progress: on stderr.
-
-    Raises:
-        ConfigError: the settings do not fit.
-        OutputError: `out` cannot be used.
-    """
-    settings = scene_settings(scene, changes)
-    with progress.bar("rendering", settings.frames, shown=show_progress) as advance:
-        return write_flight(render_inspection(settings), out, overwrite=overwrite, progress=lambda _: advance())
-
-
-def scene_settings(scene: Path | None, changes: Mapping[str, object]) -> InspectionSettings:
-    """Return the settings of a rendered inspection: a file's, or the defaults, with some changed.
-
-    Raises:
-        ConfigError: they do not fit.
-    """
-    given = {} if scene is None else load_inspection(scene).model_dump()
-    return _inspection({**given, **changes})
-
-
-def _inspection(values: Mapping[str, object]) -> InspectionSettings:
-    try:
-        return InspectionSettings.model_validate(values)
-    except ValidationError as exc:
-        faults = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in exc.errors())
-        raise ConfigError(f"the flight cannot be rendered: {faults}") from exc
-
-
-def report(
-    record: Path, out: Path, *, overwrite: bool, formats: Sequence[str] = (), pdf: bool = False, position: str = "keep"
-) -> HandedOn:
-    """Write the reports of a flight record again, in the formats asked for.
-
-    Raises:
-        CrackscoutError: see its kinds.
-    """
-    wanted, positions = parse_formats(formats, pdf=pdf, positions=position)
-    return report_again(record, out, overwrite=overwrite, formats=wanted, positions=positions)
-
-
-def calibrate_lens(pictures: Path, out: Path, *, board: str, square_mm: float, overwrite: bool) -> Calibration:
-    """Find a lens from a folder of pictures of a checkerboard, and write it to `out`.
-
-    Raises:
-        ConfigError: `board` is not columns x rows.
-        InputError: no pictures, or too few with the board.
-        OutputError: `out` is there already, or cannot be written.
-    """
-    columns, _, rows = board.lower().partition("x")
-    if not (columns.isdecimal() and rows.isdecimal() and min(int(columns), int(rows)) >= 3):
-        raise ConfigError(f"--board {board}: give the inner corners as columns x rows, 3 at least, for instance 9x6")
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out}: exists; choose another --out, or replace it with --overwrite")
-    if not pictures.is_dir():
-        raise InputError(f"{pictures}: no folder of pictures")
-    photos, _ = find_photos(pictures, recursive=False)
-    found = calibrate(photos, columns=int(columns), rows=int(rows), square_mm=square_mm)
-    write_calibration(found, out)
-    return found
-
-
-def clock_offset(video: Path, telemetry: Path, settings: Settings) -> ClockOffset:
-    """Estimate telemetry's clock minus a video's.
-
-    Raises:
-        InputError: either cannot be read, or does not move.
-    """
-    (source,) = open_sources([video], camera="camera")
-    return estimate_offset(source.frames(0), open_telemetry(telemetry, settings.place))
-
-
-class _Frames(Protocol):
-    """Gives the frames of a run; calls `idle` while it waits for them, and ends if that returns False."""
-
-    def __call__(self, *, idle: Callable[[], bool]) -> Iterator[Frame | SkippedFrame]: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Stream:
-    """What a run goes over."""
-
-    refs: tuple[SourceRef, ...]
-    frames: _Frames
-    located: Sequence[Locator] = ()  # for what they counted
-    length: int | None = None  # frames to expect, where that is known
-    device: DeviceState | None = None  # of a live run
-    room: Room | None = None  # likewise
-    reviews: Reviews | None = None  # likewise
-    vehicle: Callable[[], Mapping[str, Any] | None] = lambda: None  # for `telemetry`
-    replayed: FlightHeader | None = None  # of the record, where one is replayed and nothing else
-
-
-@dataclass(frozen=True)
-class _Run:
-    """A bundle on a runtime with settings, ready to go over sources."""
-
-    settings: Settings
-    mode: Literal["live", "replay"]
-    watching: tuple[Listener, ...] = ()
-    bundle: Bundle = field(init=False)
-    inference: Inference = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "bundle", open_bundle(self.settings.bundle))
-        object.__setattr__(self, "inference", open_inference(self.settings, self.bundle, mode=self.mode))
-
-    def over(
-        self,
-        stream: _Stream,
-        options: ReplayOptions,
-        *,
-        show_progress: bool,
-        vitals: Vitals | None = None,
-        channel: Channel | None = None,
-    ) -> Summary:
-        """See every frame of the stream; write record and reports; publish if asked, a live run by `channel`."""
-        start = time.monotonic()
-        keep_freed_memory()
-        with ExitStack() as stack:
-            stack.callback(self.inference.close)
-            header = self._header(stream, options)
-            # what may fail comes first: --overwrite must not remove a run that cannot be replaced
-            publisher = channel.use(self.settings) if channel else self._replays_publisher(options, stack)
-            recorder = FlightRecorder.open(options.out, header, overwrite=options.overwrite, room=stream.room)
-            writer = stack.enter_context(
-                ReportWriter(options.out, probabilities=options.save_probabilities, video=options.video)
-            )
-            publishing = Publishing(
-                publisher,
-                recorder=recorder,
-                header=header,
-                info=self._heading.info(),
-                serving=self.inference,
-                evidence=self._sends_evidence(options),
-                device=stream.device,
-                vehicle=stream.vehicle,
-                reviews=stream.reviews,
-            )
-            advance = stack.enter_context(progress.bar("frames", stream.length, shown=show_progress))
-            pipeline = self._pipeline(
-                recorder,
-                [Reporting(writer, stream.room), publishing, Advancing(advance), *self.watching],
-                header.mission_id,
-            )
-            frames = stream.frames(idle=partial(_idle, publishing, vitals))
-            if vitals:
-                vitals.watch(pipeline.tally, publisher)
-                frames = vitals.over(frames)
-            stopped = False
-            try:
-                publishing.start()
-                pipeline.run(frames)
-                stopped = vitals is not None and vitals.ending
-            except KeyboardInterrupt:
-                stopped = True
-            except BaseException:
-                _end(pipeline, recorder, writer, publishing, complete=False)
-                raise
-            page, unacknowledged = _end(pipeline, recorder, writer, publishing, complete=not stopped)
-        if stopped and self.mode == "replay":  # to stop is how a service ends, but not how a replay does
-            raise KeyboardInterrupt
-        return Summary(
-            out=options.out,
-            report=page,
-            tally=pipeline.tally,
-            wall_seconds=time.monotonic() - start,
-            ignored=sum((Counter(ref.ignored) for ref in stream.refs), Counter()),
-            unplaced=missing(stream.located),
-            unacknowledged=unacknowledged if options.publish else None,
-        )
-
-    @property
-    def _heading(self) -> Heading:
-        return Heading(self.settings, self.bundle, self.inference)
-
-    def _header(self, stream: _Stream, options: ReplayOptions) -> FlightHeader:
-        mission_id = options.out.name
-        if self.mode == "replay":
-            mission_id = self._heading.replays_id(stream.refs, mm_per_px=options.mm_per_px, replayed=stream.replayed)
-        return self._heading.header(mission_id, self.mode, stream.refs)
-
-    def _pipeline(self, recorder: FlightRecorder, listeners: list[Listener], mission_id: str) -> Pipeline:
-        return Pipeline(
-            finder=self.inference,
-            backend=self.inference,
-            measure=grading(
-                untangling(
-                    surfaced(
-                        partial(
-                            measure_cracks, threshold=self._heading.segmenter_threshold, settings=self.settings.measure
-                        )
-                    )
-                ),
-                self.settings.severity,
-            ),
-            survey=Survey(mission_id, self.settings.track, self.settings.coverage),
-            record=recorder,
-            listeners=listeners,
-            mission_id=mission_id,
-        )
-
-    def _replays_publisher(self, options: ReplayOptions, stack: ExitStack) -> Publisher:
-        if not options.publish:
-            return NullPublisher()
-        # a replay can be repeated, and must not take over the session of an agent that runs on the same device
-        client_id = f"crackscout-{self.settings.device}-replay-{os.getpid()}"
-        delivery = open_delivery(self.settings, os.environ, client_id=client_id)
-        stack.callback(delivery.close)
-        delivery.wait_connected(CONNECT_S)
-        return delivery
-
-    def _sends_evidence(self, options: ReplayOptions) -> bool:
-        return options.publish and self.settings.delivery.evidence
-
-
 @contextmanager
 def _under(control: Control | None, cameras: Cameras, reviews: Reviews) -> Iterator[None]:
     """Let commands reach a mission while it goes on."""
@@ -562,10 +293,10 @@ def _keep_apart(options: ReplayOptions) -> None:
             raise OutputError(f"{options.out}: lies in {source}, which is read with --recursive; choose another folder")
 
 
-def _of_files(sources: list[Located], locator: Locator) -> _Stream:
+def _of_files(sources: list[Located], locator: Locator) -> Stream:
     one = sources[0].inner if len(sources) == 1 and sources[0].ref == sources[0].inner.ref else None
     lengths = [source.length for source in sources]
-    return _Stream(
+    return Stream(
         refs=tuple(source.ref for source in sources),
         frames=lambda *, idle: _chained(sources),  # noqa: ARG005 - files keep nobody waiting
         length=None if None in lengths else sum(length or 0 for length in lengths),
@@ -574,34 +305,9 @@ def _of_files(sources: list[Located], locator: Locator) -> _Stream:
     )
 
 
-def _idle(publishing: Publishing, vitals: Vitals | None) -> bool:
-    """Go on while there is nothing to infer, and return whether to wait any longer."""
-    publishing.idle()
-    if vitals is None:
-        return True
-    vitals.beat()
-    vitals.told()
-    return not vitals.ending
-
-
 def _chained(sources: Sequence[Source]) -> Iterator[Frame | SkippedFrame]:
     start = 0
     for source in sources:
         for frame in source.frames(start):
             start = frame.index + 1
             yield frame
-
-
-def _end(
-    pipeline: Pipeline, recorder: FlightRecorder, writer: ReportWriter, publishing: Publishing, *, complete: bool
-) -> tuple[Path, int]:
-    """End tracks, record, report and delivery, each whatever becomes of the one before."""
-    try:
-        try:
-            pipeline.end()
-        finally:
-            recorder.close(complete=complete)
-        page = writer.finish(read_flight(recorder.folder))
-    finally:
-        unacknowledged = publishing.end()
-    return page, unacknowledged

@@ -1,4 +1,4 @@
-"""`crack-agent`: parse, call, print. What a command does stands in `agent.app`."""
+"""`crack-agent`: parse, call, print. What a command does stands in `agent.app` and `agent.tools`."""
 
 # Imports stand inside the commands: `--help` must answer at once, and most of a second goes into loading the runtimes.
 # ruff: noqa: PLC0415
@@ -93,9 +93,10 @@ def replay(
     """Find the cracks in recorded pictures and report them."""
     with _faults_told():
         from agent import app as agent_app
+        from agent.mission import ReplayOptions
 
         overrides = {"bundle": bundle, "runtime.name": runtime}
-        options = agent_app.ReplayOptions(
+        options = ReplayOptions(
             sources=tuple(sources),
             out=out,
             mm_per_px=mm_per_px,
@@ -199,19 +200,19 @@ def simulate(
 ) -> None:
     """Render a tunnel or a facade with known cracks."""
     with _faults_told():
-        from agent import app as agent_app
+        from agent import tools
 
         options = {"kind": flight, "seconds": seconds, "seed": seed}
         changes = {name: value for name, value in options.items() if value is not None}
         if print_scene:
             from agent import strict_yaml
 
-            settings = agent_app.scene_settings(scene, changes)
+            settings = tools.scene_settings(scene, changes)
             typer.echo(strict_yaml.explained(settings, settings.model_dump(mode="json")), nl=False)
             return
         if out is None:
             raise ConfigError("simulate: give --out DIR, or --print-scene")
-        frames = agent_app.simulate(scene, changes, out, overwrite=overwrite, show_progress=sys.stderr.isatty())
+        frames = tools.simulate(scene, changes, out, overwrite=overwrite, show_progress=sys.stderr.isatty())
         typer.echo(f"{frames} frames and their truth in {out}")
         typer.echo(f"crack-agent replay {out} --telemetry {out}/telemetry.csv --config {out}/device.yaml --out RESULT")
 
@@ -236,9 +237,9 @@ def report(
 ) -> None:
     """Write the reports of a flight record again, to read or to hand on."""
     with _faults_told():
-        from agent import app as agent_app
+        from agent import tools
 
-        made = agent_app.report(record, out, overwrite=overwrite, formats=formats or (), pdf=pdf, position=position)
+        made = tools.report(record, out, overwrite=overwrite, formats=formats or (), pdf=pdf, position=position)
         for line in made.told:
             typer.echo(line)
         typer.echo(made.page)
@@ -305,11 +306,9 @@ def calibrate(
 ) -> None:
     """Find a camera's lens from pictures of a checkerboard."""
     with _faults_told():
-        from agent import app as agent_app
+        from agent import tools
 
-        typer.echo(
-            agent_app.calibrate_lens(pictures, out, board=board, square_mm=square_mm, overwrite=overwrite).as_text()
-        )
+        typer.echo(tools.calibrate_lens(pictures, out, board=board, square_mm=square_mm, overwrite=overwrite).as_text())
 
 
 @app.command()
@@ -335,9 +334,9 @@ def clock_offset(
 ) -> None:
     """Estimate telemetry's clock minus the video's from when both move."""
     with _faults_told():
-        from agent import app as agent_app
+        from agent import tools
 
-        found = agent_app.clock_offset(video, telemetry, _settings(config, {}))
+        found = tools.clock_offset(video, telemetry, _settings(config, {}))
         typer.echo(found.as_text())
         if not found.believable:
             raise typer.Exit(1)

@@ -7,7 +7,6 @@ settings, so no dump, record or log can hold one: see `mqtt_password`.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,7 +21,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 from typing_extensions import Self
 
 from agent import strict_yaml
@@ -40,14 +38,19 @@ from agent.infer.settings import EngineSettings
 from agent.measure.settings import MeasureSettings
 from agent.place.settings import PlaceSettings
 from agent.record.settings import RecordSettings
+from agent.settings_faults import origin_of, section_of, text_of
 from agent.severity.settings import SeveritySettings, severity_of
-from agent.strict_yaml import Keys, Place, dotted
+from agent.strict_yaml import Keys, Place
 from agent.track.settings import CoverageSettings, TrackSettings
 
 ENVIRONMENT_PREFIX: Final = "CRACKSCOUT_"
 PASSWORD_VARIABLE: Final = "CRACKSCOUT_MQTT__PASSWORD"  # noqa: S105 - a variable's name
 TOKEN_VARIABLE: Final = "CRACKSCOUT_DASHBOARD__TOKEN"  # noqa: S105 - a variable's name
 SECRET_VARIABLES: Final = {PASSWORD_VARIABLE, TOKEN_VARIABLE}
+SECRETS: Final[dict[Keys, str]] = {
+    ("mqtt", "password"): f"a password does not belong here; use mqtt.password_file or ${PASSWORD_VARIABLE}",
+    ("dashboard", "token"): f"a token does not belong here; use dashboard.token_file or ${TOKEN_VARIABLE}",
+}
 CREDENTIAL_NAME: Final = "mqtt_password"
 
 Segment = Annotated[str, Field(pattern=SEGMENT_PATTERN)]
@@ -240,7 +243,10 @@ def load(
         settings = Settings.model_validate(_without_empty_sections(values, Settings))
     except ValidationError as exc:
         told = {place for place, _ in faults}
-        found = [(_origin(error["loc"], error["type"], file, origins), _text(error)) for error in exc.errors()]
+        found = [
+            (origin_of(error["loc"], error["type"], file, origins), text_of(error, Settings, secrets=SECRETS))
+            for error in exc.errors()
+        ]
         faults += [fault for fault in found if fault[0] not in told]
     if faults:
         faults.sort(key=lambda fault: (isinstance(fault[0], str), fault[0]))
@@ -333,55 +339,9 @@ def _without_empty_sections(values: dict[str, Any], model: type[BaseModel]) -> d
     """Take a section of which only the name is left (`mqtt:`) for absent."""
     kept = {}
     for name, value in values.items():
-        section = _section(model, name)
+        section = section_of(model, name)
         if section and isinstance(value, dict):
             kept[name] = _without_empty_sections(value, section)
         elif not section or value is not None:
             kept[name] = value
     return kept
-
-
-def _section(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-    """Return the model of a section, or of a list's items."""
-    field = model.model_fields.get(name)
-    kind = (get_args(field.annotation) or (field.annotation,))[0] if field else None
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-
-
-def _origin(loc: Keys, kind: str, file: strict_yaml.YamlFile | None, origins: Mapping[Keys, str]) -> Place | str:
-    """Return where a faulty value came from: the nearest part of its way that has a place."""
-    for end in range(len(loc), 0, -1):
-        if loc[:end] in origins:
-            return origins[loc[:end]]
-        places = file.key_places if file and kind == "extra_forbidden" and end == len(loc) else file and file.places
-        if places and loc[:end] in places:
-            return places[loc[:end]]
-    return Place(str(file.path), 1, 1) if file else "settings"
-
-
-def _text(error: ErrorDetails) -> str:
-    loc, name = error["loc"], dotted(error["loc"])
-    match error["type"]:
-        case "extra_forbidden" if loc == ("mqtt", "password"):
-            return f"{name}: a password does not belong here; use mqtt.password_file or ${PASSWORD_VARIABLE}"
-        case "extra_forbidden" if loc == ("dashboard", "token"):
-            return f"{name}: a token does not belong here; use dashboard.token_file or ${TOKEN_VARIABLE}"
-        case "extra_forbidden":
-            return f"{name}: not a setting; {_hint(loc)}"
-        case "missing":
-            return f"{name}: missing"
-        case "value_error":
-            text = error["msg"].removeprefix("Value error, ")
-            return f"{name}: {text}" if name else text
-    value = error["input"]
-    shown = repr(value)[:80] if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
-    return f"{name}: {shown} does not fit: {re.sub('^(Input|String) should', 'it should', error['msg'])}"
-
-
-def _hint(loc: Keys) -> str:
-    """Name the setting that was probably meant, else those that there are."""
-    model: type[BaseModel] = Settings
-    for key in loc[:-1]:
-        model = (_section(model, key) if isinstance(key, str) else None) or model
-    close = difflib.get_close_matches(str(loc[-1]), model.model_fields, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(model.model_fields)}"

@@ -1,8 +1,7 @@
 """Follows cracks over frames: which sightings are one crack, how that is told, and what is forgotten when.
 
-A frame's cracks are put on the surface and compared with the tracks there. A sighting votes, point by point, for the
-nearest track of its direction; enough votes link the two, links join tracks (union-find), and lines that run side by
-side are never joined, whatever links them. Everything goes in a fixed order, so a replay says the same twice.
+A frame's cracks are put on the surface and linked with the tracks there (`linking`). Everything goes in a fixed order,
+so a replay says the same twice.
 """
 
 from __future__ import annotations
@@ -15,25 +14,20 @@ from typing import Final
 import numpy as np
 
 from agent.contract import ids
-from agent.contract.arrays import Bool, Float64, Int64
+from agent.contract.arrays import Bool, Float64
 from agent.contract.crack import Crack
 from agent.contract.flight import TrackRow
 from agent.contract.frame import Frame
 from agent.contract.reports import CrackEvent, Kind
-from agent.track.grouping import pieces
 from agent.track.kind import evenly_spaced, look_at
-from agent.track.lines import BESIDE, SPACING_PX, Line, beside, joined, line_of, moved, pairs
+from agent.track.lines import BESIDE, SPACING_PX, Line, beside
+from agent.track.linking import SIDE_PX, Group, closer, grouped, in_view, link
 from agent.track.locator import Located, Locator, unit_per_px
-from agent.track.placement import outline, projected
+from agent.track.placement import projected
 from agent.track.runs import straight_runs
 from agent.track.settings import TrackSettings
-from agent.track.tracks import Best, Track
+from agent.track.tracks import Track
 
-LEAST_LINK_PX: Final = 12.0  # of a sighting on a track
-LINK_SHARE: Final = 0.3  # of the shorter of the two, as far as it is in view
-SIDE_PX: Final = 60.0  # lines farther apart than this do not run side by side
-WIDEST_PX: Final = 12.0  # of the crack's half width that is added to the tolerance
-INSET_PX: Final = 12.0  # what lies nearer to the frame's edge is not counted as in view
 VIEW_SHARE: Final = 0.6  # of a track that must be in view to count as missed
 LEAST_VIEWS: Final = 5  # before a track may be retracted
 PARALLEL_COS: Final = math.cos(math.radians(3))
@@ -66,17 +60,6 @@ class _Camera:
     patch: int = -1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Group:
-    """Pieces of one crack in this frame."""
-
-    members: tuple[int, ...]
-    line: Line  # on the surface
-    nearest: float  # units
-    best: Best
-    length: float  # units
-
-
 @dataclass(slots=True)
 class Tracker:
     """Follows the cracks of a run.
@@ -107,9 +90,9 @@ class Tracker:
         travel = self._travel(camera, located, frame)
         if not located.posed:  # where pictures alone tell the motion, what moves against them may be their own error
             travel = 0.0
-        groups, lines = self._groups(frame, cracks, located, unit)
-        near = self._near(tracks, located, frame, unit)
-        owners, merges = self._link(groups, near, unit)
+        groups, lines = grouped(frame, cracks, located, unit, self.settings)
+        near = in_view(tracks, located, frame, unit)
+        owners, merges = link(groups, near, unit)
         changed: dict[str, tuple[CrackEvent, tuple[str, ...]]] = {}
         rows = list(ended)
         for survivor, gone in merges:
@@ -222,88 +205,7 @@ class Tracker:
 
     # what is seen -----------------------------------------------------------------------------------------------
 
-    def _groups(
-        self, frame: Frame, cracks: Sequence[Crack], located: Located, unit: float
-    ) -> tuple[list[_Group], list[Line]]:
-        lines = [line_of(crack) for crack in cracks]
-        surface = [moved(line, located.placement) for line in lines]
-        groups = []
-        for members in pieces(cracks, lines, join_px=self.settings.join_px):
-            whole = joined([surface[one] for one in members])
-            length = sum(cracks[one].length_px for one in members)
-            half = max(cracks[one].area_px / max(cracks[one].length_px, 1.0) / 2 for one in members)
-            longest = max(members, key=lambda one: (cracks[one].length_px, -one))
-            crack = cracks[longest]
-            scale = crack.scale.mm_per_px
-            best = Best(
-                frame=frame.index,
-                number=longest,
-                rank=(crack.gradable, -round(math.log(scale) * 5) / 5 if scale else 0.0, round(length, 3)),
-                width_px=crack.width_px,
-                width_mm=crack.width_mm,
-                gradable=crack.gradable,
-                mm_per_px=scale,
-                unit_per_px=unit,
-            )
-            nearest = (self.settings.tolerance_px + min(half, WIDEST_PX)) * unit
-            groups.append(_Group(tuple(members), whole, nearest, best, length * unit))
-        return groups, lines
-
-    def _near(self, tracks: Sequence[Track], located: Located, frame: Frame, unit: float) -> list[tuple[Track, Bool]]:
-        """The tracks whose box meets the frame's, with which of their points are in view."""
-        edge = outline(located.placement, (frame.height, frame.width), steps=8)
-        slack = SIDE_PX * unit
-        left, top = edge.min(axis=0) - slack
-        right, bottom = edge.max(axis=0) + slack
-        near = []
-        for track in tracks:
-            box = track.box
-            if box[0] > right or box[2] < left or box[1] > bottom or box[3] < top:
-                continue
-            xy = located.placement.to_frame(track.line.xy)
-            inside = (xy >= INSET_PX).all(axis=1) & (xy < (frame.width - INSET_PX, frame.height - INSET_PX)).all(axis=1)
-            near.append((track, np.asarray(inside, np.bool_)))
-        return near
-
-    def _link(
-        self, groups: Sequence[_Group], near: Sequence[tuple[Track, Bool]], unit: float
-    ) -> tuple[dict[int, Track], list[tuple[Track, Track]]]:
-        """Return whose sighting each group is, and which tracks turn out to be one: (survivor, gone)."""
-        if not groups or not near:
-            return {}, []
-        everything = joined([track.line for track, _ in near])
-        owner = np.repeat(np.arange(len(near)), [len(track.line) for track, _ in near])
-        visible = np.array([float(track.line.weight[inside].sum()) for track, inside in near])
-        links: list[tuple[float, int, int]] = []
-        for number, group in enumerate(groups):
-            votes = _votes(group, everything, owner, len(near))
-            for at in np.flatnonzero(votes).tolist():
-                least = max(LEAST_LINK_PX * unit, LINK_SHARE * min(group.length, visible[at] or math.inf))
-                if votes[at] >= min(least, 0.8 * group.length):
-                    links.append((float(votes[at]), number, at))
-        links.sort(key=lambda link: (-link[0], link[1], link[2]))
-        owners: dict[int, Track] = {}
-        merges: list[tuple[Track, Track]] = []
-        became: dict[str, Track] = {}
-        for _, number, at in links:
-            track = _now(near[at][0], became)
-            mine = owners.get(number)
-            if mine is None:
-                owners[number] = track
-                continue
-            mine = _now(mine, became)
-            if mine is track or self._side_by_side(mine.line, track.line, groups[number].nearest, unit):
-                continue
-            survivor, gone = sorted((mine, track), key=lambda one: (one.first_frame, one.crack_id))
-            became[gone.crack_id] = survivor
-            merges.append((survivor, gone))
-        return {number: _now(track, became) for number, track in owners.items()}, merges
-
-    def _side_by_side(self, one: Line, two: Line, nearest: float, unit: float) -> bool:
-        share = beside(one, two, nearest=nearest, farthest=SIDE_PX * unit, spacing=SPACING_PX * unit)
-        return share > BESIDE
-
-    def _split_off(self, groups: Sequence[_Group], owners: dict[int, Track], number: int, track: Track) -> bool:
+    def _split_off(self, groups: Sequence[Group], owners: dict[int, Track], number: int, track: Track) -> bool:
         """Take out of a track what is this group's, if that runs beside an earlier one of the same track."""
         group = groups[number]
         for other in range(number):
@@ -312,13 +214,13 @@ class Tracker:
             spacing = SPACING_PX * group.best.unit_per_px
             farthest = SIDE_PX * group.best.unit_per_px
             if beside(groups[other].line, group.line, nearest=spacing / 2, farthest=farthest, spacing=spacing) > BESIDE:
-                closer = _closer(track.line, group.line, groups[other].line, farthest)
-                track.line = track.line.part(~closer) if (~closer).any() else track.line
+                mine = closer(track.line, group.line, groups[other].line, farthest)
+                track.line = track.line.part(~mine) if (~mine).any() else track.line
                 track.longest = min(track.longest, track.line.length)
                 return True
         return False
 
-    def _new(self, group: _Group, frame: Frame) -> Track:
+    def _new(self, group: Group, frame: Frame) -> Track:
         return Track(
             crack_id=ids.crack_id(self.mission_id, frame.camera, frame.index, group.members[0]),
             camera=frame.camera,
@@ -330,7 +232,7 @@ class Tracker:
         )
 
     @staticmethod
-    def _extend(track: Track, group: _Group, frame: Frame, unit: float, travel: float, *, first: bool) -> None:
+    def _extend(track: Track, group: Group, frame: Frame, unit: float, travel: float, *, first: bool) -> None:
         shift = track.see(group.line, nearest=group.nearest, spacing=SPACING_PX * unit)
         if first:
             track.sightings += 1
@@ -429,36 +331,6 @@ class Tracker:
             length_px=length_px,
             length_mm=None if best.mm_per_px is None else length_px * best.mm_per_px,
         )
-
-
-def _votes(group: _Group, everything: Line, owner: Int64, tracks: int) -> Float64:
-    """Return the length of the group that lies on each track: each point counts for the nearest line only."""
-    found = pairs(group.line, everything, group.nearest * 1.5)
-    good = found.agree & (np.abs(found.across) <= group.nearest)
-    one, two, distance = found.one[good], found.two[good], found.distance[good]
-    order = np.lexsort((two, distance, one))
-    one, two = one[order], two[order]
-    first = np.ones(len(one), np.bool_)
-    first[1:] = one[1:] != one[:-1]
-    votes = np.bincount(owner[two[first]], group.line.weight[one[first]], minlength=tracks)
-    return np.asarray(votes, np.float64)
-
-
-def _now(track: Track, became: dict[str, Track]) -> Track:
-    while track.crack_id in became:
-        track = became[track.crack_id]
-    return track
-
-
-def _closer(line: Line, to: Line, than: Line, radius: float) -> Bool:
-    """Which points of a line lie closer to one line than to another."""
-    nearest = []
-    for other in (to, than):
-        found = pairs(line, other, radius)
-        distance = np.full(len(line), np.inf)
-        np.minimum.at(distance, found.one, found.distance)
-        nearest.append(distance)
-    return np.asarray(nearest[0] < nearest[1], np.bool_)
 
 
 def _repeats(track: Track, straight: Sequence[Track]) -> bool:
