@@ -6,7 +6,6 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from agent.contract.strict import Strict
-from agent.severity.standard import standard
 
 
 class SeveritySettings(Strict):
@@ -30,6 +29,8 @@ class SeveritySettings(Strict):
             if self.category is not None:
                 raise ValueError(f"category={self.category!r} needs a standard")
             return self
+        from agent.severity.standard import standard  # noqa: PLC0415 - its tables are for those who grade
+
         categories = standard(self.standard).categories
         if self.category is None and len(categories) > 1:
             raise ValueError(f"{self.standard} needs a category; there are {', '.join(categories)}")
@@ -44,6 +45,8 @@ def severity_of(name: str) -> SeveritySettings:
     Raises:
         ValueError: there is no such standard, or not this category of it; the text says what there is.
     """
+    from agent.severity.standard import standard  # noqa: PLC0415 - see above
+
     id_, _, category = name.strip().partition(" ")
     found = standard(id_)
     names = [f"{id_} {one}" for one in found.categories]
