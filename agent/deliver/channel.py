@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from agent.deliver.delivery import Delivery, OnCommand
+from agent.deliver.delivery import Delivery
 from agent.deliver.homeassistant import discovery
+from agent.deliver.inbox import OnCommand
 from agent.deliver.opening import open_delivery
 from agent.deliver.publisher import Report
 from agent.errors import CrackscoutError, DeliveryError

@@ -25,15 +25,17 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from pydantic import SecretStr
 
 from agent.contract.reports import ConnectionReport
-from agent.deliver.entry import Entry, Row
+from agent.deliver.entry import Entry
 from agent.deliver.gaps import Gaps
+from agent.deliver.inbox import Inbox, OnCommand
 from agent.deliver.lanes import Lanes
-from agent.deliver.link import FAILURE, Greeting, Handlers, Link, Message
+from agent.deliver.link import Greeting, Handlers, Link, Message
 from agent.deliver.messages import kept, latest_message, latest_only
 from agent.deliver.outbox import Outbox
 from agent.deliver.publisher import DeliveryStatus, Report
+from agent.deliver.sender import Sender
 from agent.deliver.settings import DeliverySettings
-from agent.deliver.suspects import Suspects
+from agent.deliver.standing import Standing
 from agent.deliver.topics import Topics
 from agent.errors import DeliveryError
 
@@ -43,23 +45,18 @@ if TYPE_CHECKING:  # the settings hold ours
 STATE_EVERY_S: Final = 30.0
 SESSION_S: Final = 86_400  # the broker remembers us for a day: if it does not, it lost its memory, and we send again
 GOODBYE_S: Final = 2.0
-HEADER_MAX: Final = 128  # bytes of a PUBLISH besides topic and payload: fixed header, packet id, properties
 TICK_S: Final = 1.0
 PRUNE_EVERY_S: Final = 60.0
 COMMIT_WAIT_S: Final = 5.0  # a frame waits no longer for its commit; it is written all the same
 ACKS_MAX: Final = 100  # acknowledgements are written together, this many or ...
 ACKS_WAIT_S: Final = 0.25  # ... after this time; until then a kill repeats them, with the same ids
 UNCOMMITTED_MAX: Final = 10_000  # reports that wait for a disk that does not answer
-COMMANDS_MAX: Final = 100  # that wait to be looked at
 WATCHDOG_SLACK_S: Final = 10.0
-PERMANENT: Final = frozenset({0x90, 0x95, 0x99, 0x9A, 0x9B})  # topic name, size, payload format, retain, QoS
-TOO_LARGE: Final = "Packet too large"
 JOURNAL_PROBLEM: Final = "mqtt.host is not set: reports are kept in the outbox only"
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-OnCommand = Callable[[str, bytes], None]  # name of the command, payload
 
 
 class Delivery:
@@ -100,32 +97,18 @@ class Delivery:
         self._topics = Topics(mqtt.prefix, device)
         self._limits = limits or DeliverySettings()
         self._state_every_s = state_every_s
-        self._on_command = on_command
+        self._inbox = Inbox(self._topics, on_command)
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        # Shared with the callers, under _changed.
-        self._changed = threading.Condition()
-        self._connected = False
-        self._problem: str | None = f"{self._broker} has not answered yet" if mqtt.host else JOURNAL_PROBLEM
-        self._pending = self._waiting = 0
-        self._refused_entry = False
+        # Shared with the callers.
+        self._standing = Standing(f"{self._broker} has not answered yet" if mqtt.host else JOURNAL_PROBLEM)
+        self._lock = threading.Lock()  # of the next two
         self._closed = False
         self._late_drops = 0
-        self._commands_waiting = 0
         # The thread's own.
         boot_id = str(uuid.uuid4())
-        self._counts: Counter[str] = Counter()
-        self._reasons: Counter[str] = Counter()
         self._oldest_s = 0.0
-        self._latest: dict[str, Message] = {}  # by topic, of those of which only the latest counts
-        self._urgent: dict[str, Message] = {}  # the same, not sent yet
         self._batch: list[tuple[Sequence[Entry], threading.Event]] = []
-        self._acks: list[int] = []
-        self._acks_since = 0.0
-        self._in_flight: dict[int, Message | Row] = {}
-        self._urgent_in_flight = 0  # of them, those that no outbox holds and that count
-        self._greeting = Greeting(window=0, packet_max=0, session_present=True)
-        self._progress_at = time.monotonic()
-        self._state_sent = 0.0
+        self._counts: Counter[str] = Counter()
         self._pruned_at = time.monotonic()
         self._looked_at = 0.0
         self._running = True
@@ -134,7 +117,7 @@ class Delivery:
             folder, self._limits, boot_id=boot_id, gaps=Gaps(self._topics, boot_id), deliver=mqtt.host is not None
         )
         self._lanes = Lanes(self._outbox, late_per_s=self._limits.backlog_per_s)
-        self._suspects = Suspects()
+        self._sender = Sender(self._outbox, self._lanes, broker=self._broker)
         try:
             self._link = self._new_link() if mqtt.host else None
         except BaseException:
@@ -147,10 +130,9 @@ class Delivery:
     @property
     def status(self) -> DeliveryStatus:
         """How it goes at this moment."""
-        outbox, counts = self._outbox, self._counts  # the thread's own: one look at each is whole
-        with self._changed:
-            connected, problem, late, pending = self._connected, self._problem, self._late_drops, self._pending
-            waiting = self._waiting
+        outbox, sender, counts = self._outbox, self._sender, self._counts  # the thread's own: one look at each is whole
+        connected, problem, pending, waiting = self._standing.look()
+        late = self._late_drops
         dropped: dict[str, int] = dict(outbox.dropped.items())
         return DeliveryStatus(
             connected=connected,
@@ -159,12 +141,12 @@ class Delivery:
             pending=pending,
             oldest_s=self._oldest_s if pending else 0.0,
             committed=counts["committed"],
-            acknowledged=counts["acknowledged"],
-            superseded=counts["superseded"],
+            acknowledged=sender.counts["acknowledged"],
+            superseded=sender.counts["superseded"],
             repeated=outbox.repeated,
-            reasons=dict(self._reasons.items()),
+            reasons=dict(sender.reasons.items()),
             dropped={**dropped, "closed": late} if late else dropped,
-            commands_ignored=counts["commands_ignored"],
+            commands_ignored=self._inbox.ignored,
             restarts=counts["restarts"],
             alarms=tuple(outbox.alarms),
         )
@@ -174,7 +156,7 @@ class Delivery:
         entries = [entry for report in reports if (entry := kept(report, self._topics)) is not None]
         latest = [message for report in reports if (message := latest_only(report, self._topics)) is not None]
         done = threading.Event()
-        with self._changed:
+        with self._lock:
             if self._closed:
                 self._late_drops += len(reports)
                 return
@@ -184,7 +166,7 @@ class Delivery:
 
     def send_latest(self, message: Message) -> None:
         """Publish a message that is no report, like Home Assistant's discovery; each connection begins with it."""
-        self._events.put(partial(self._supersede, message))
+        self._events.put(partial(self._sender.supersede, message))
 
     def wait_connected(self, timeout_s: float) -> None:
         """Wait for the broker, for those who would rather not begin without it.
@@ -192,16 +174,13 @@ class Delivery:
         Raises:
             DeliveryError: it is not there in time, or refuses us.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._connected or self._refused_entry, timeout_s)
-            if not self._connected:
-                raise DeliveryError(f"{self._problem}")
+        problem = self._standing.wait_connected(timeout_s)
+        if problem is not None:
+            raise DeliveryError(problem)
 
     def flush(self, timeout_s: float) -> int:
         """Wait until the broker has acknowledged everything; return how many it has not."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting == 0, timeout_s)
-            return self._waiting
+        return self._standing.wait_delivered(timeout_s)
 
     def resync(self, seconds: float) -> int:
         """Send again what the outbox still has of the last seconds; return how many reports.
@@ -237,13 +216,13 @@ class Delivery:
 
     def close(self) -> None:
         """Tell the broker that we go offline, as far as it listens, and stop; what waits stays in the outbox."""
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return
             self._closed = True
-            connected = self._connected
+        connected = self._standing.connected
         if connected:
-            self._events.put(partial(self._supersede, self._connection("offline")))
+            self._events.put(partial(self._sender.supersede, self._connection("offline")))
             self._events.put(lambda: None)
         left = self._flush_offline(GOODBYE_S if connected else 0)
         if left:
@@ -274,26 +253,21 @@ class Delivery:
             raise DeliveryError("the outbox does not answer") from None
 
     def _new_link(self) -> Link:
-        subscription = f"{self._topics.of('cmd')}/+" if self._on_command else None
         self._link_number += 1
         handlers = Handlers(
             up=self._up, down=self._down, refused=self._refused, unreachable=self._unreachable,
-            answered=self._answered, received=self._admit,
+            answered=self._sender.answered, received=self._admit,
         )  # fmt: skip
         return Link(
             self._mqtt, password=self._password, client_id=self._client_id, session_s=SESSION_S,
-            will=self._connection("offline"), subscription=subscription, handlers=handlers,
+            will=self._connection("offline"), subscription=self._inbox.subscription, handlers=handlers,
             post=partial(self._post, self._link_number),
         )  # fmt: skip
 
     def _admit(self, topic: str | None, payload: bytes, retained: bool) -> None:  # noqa: FBT001 - see Handlers
-        """Take a command from paho's thread, unless too many wait already: a sender must not fill our memory."""
-        with self._changed:
-            if self._commands_waiting >= COMMANDS_MAX:
-                self._counts["commands_ignored"] += 1
-                return
-            self._commands_waiting += 1
-        self._events.put(partial(self._received, topic, payload, retained=retained))
+        """Take a command from paho's thread."""
+        if self._inbox.admit():
+            self._events.put(partial(self._inbox.received, topic, payload, retained=retained))
 
     def _post(self, link_number: int, call: Callable[[], None]) -> None:
         self._events.put(partial(self._heard, link_number, call))
@@ -322,10 +296,12 @@ class Delivery:
         self._guarded(self._work)
 
     def _work(self) -> None:
-        if self._batch or len(self._acks) >= ACKS_MAX or (self._acks and self._waited(self._acks_since, ACKS_WAIT_S)):
+        acks = self._sender.acks
+        if self._batch or len(acks) >= ACKS_MAX or (acks and self._waited(self._sender.acks_since, ACKS_WAIT_S)):
             self._write()
-        self._repeat_state()
-        self._pump()
+        if self._standing.connected and self._link is not None:
+            self._sender.repeat(self._topics.of("state"), every_s=self._state_every_s)
+            self._sender.pump(self._link)
         self._look_after()
         self._tell()
 
@@ -336,7 +312,7 @@ class Delivery:
             logger.exception("the outbox failed and is opened anew")
             try:
                 self._outbox.reopen()
-                self._start_over()
+                self._sender.forget_rows()
             except Exception:
                 logger.exception("the outbox cannot be opened; reports wait for it")
                 time.sleep(TICK_S)
@@ -345,8 +321,8 @@ class Delivery:
             time.sleep(TICK_S)
 
     def _next_event(self) -> Callable[[], None]:
-        wait = ACKS_WAIT_S if self._acks else TICK_S
-        if self._connected:
+        wait = ACKS_WAIT_S if self._sender.acks else TICK_S
+        if self._standing.connected:
             wait = min(wait, self._lanes.wait_s())
         try:
             return self._events.get(timeout=wait)
@@ -359,7 +335,7 @@ class Delivery:
 
     def _take(self, latest: list[Message], entries: Sequence[Entry], done: threading.Event) -> None:
         for message in latest:
-            self._supersede(message)
+            self._sender.supersede(message)
         if entries:
             self._batch.append((entries, done))
             self._bound_batch()
@@ -376,27 +352,14 @@ class Delivery:
     def _write(self) -> None:
         """Commit what came in and what was acknowledged, together."""
         entries = [entry for given, _ in self._batch for entry in given]
-        stored = self._outbox.append(entries, self._acks)
-        self._acks.clear()
+        stored = self._outbox.append(entries, self._sender.acks)
+        self._sender.acks.clear()
         self._counts["committed"] += len(entries) - stored.refused
         self._lanes.added(stored.rows)
         batch, self._batch = self._batch, []
         self._tell()
         for _, done in batch:
             done.set()
-
-    def _supersede(self, message: Message) -> None:
-        if message.topic in self._urgent:
-            self._counts["superseded"] += 1
-        self._urgent[message.topic] = message
-        if message.is_repeated:
-            self._latest[message.topic] = message
-
-    def _repeat_state(self) -> None:
-        topic = self._topics.of("state")
-        is_due = self._connected and self._waited(self._state_sent, self._state_every_s)
-        if is_due and topic in self._latest:
-            self._urgent.setdefault(topic, self._latest[topic])
 
     def _revive(self, seconds: float) -> int:
         revived = self._outbox.resync(seconds) if self._mqtt.host else 0
@@ -407,15 +370,11 @@ class Delivery:
         if self._link is None:
             return
         self._take_back()
-        if self._acks:
+        if self._sender.acks:
             self._write()
         resent = 0 if greeting.session_present else self._outbox.resend(self._limits.resend_window_s)
         self._lanes.connected(self._outbox.last_seq(), settle_s=self._limits.settle_s if resent else 0.0)
-        self._greeting = greeting
-        self._progress_at = time.monotonic()
-        online = self._connection("online")
-        for message in (online, *self._latest.values()):
-            self._urgent.setdefault(message.topic, message)
+        self._sender.begin(greeting, self._connection("online"))
         self._set_connection(connected=True, problem=None)
         logger.info("connected to %s, %d in flight at most", self._broker, greeting.window)
         if resent:
@@ -423,17 +382,12 @@ class Delivery:
         self._link.subscribe()
 
     def _down(self, why: str) -> None:
-        if self._connected:
+        if self._standing.connected:
             self._set_connection(connected=False, problem=f"{self._broker} is gone ({why})")
-            culprit = self._suspects.connection_ended(
-                [message for message in self._in_flight.values() if isinstance(message, Row)]
-            )
-            if culprit is not None:
-                self._outbox.bury(culprit, f"{why} whenever it is sent")
-                self._lanes.rewind()
+            self._sender.end(why)
             if "taken over" in why:
                 self._outbox.alarm(f"another client of {self._broker} uses our client id {self._client_id!r}")
-            if self._suspects.any:
+            if self._sender.suspicious:
                 self._replace_link()
         self._take_back()
 
@@ -446,97 +400,12 @@ class Delivery:
         self._set_connection(connected=False, problem=f"{self._broker} cannot be reached ({why})")
 
     def _set_connection(self, *, connected: bool, problem: str | None, refused: bool = False) -> None:
-        if problem and problem != self._problem:
-            logger.warning("%s", problem)
-        with self._changed:
-            self._connected, self._problem, self._refused_entry = connected, problem, refused
-            self._tell()  # before anybody wakes: who waited for the connection may ask at once what it begins with
-            self._changed.notify_all()
+        self._standing.connection(connected=connected, problem=problem, refused=refused, count=self._counted)
 
     def _take_back(self) -> None:
-        """Let the next connection send again what was in flight, with the same ids."""
         if self._link is not None:
             self._link.forget_sent()
-        for message in self._in_flight.values():
-            if isinstance(message, Row):
-                self._outbox.busy.discard(message.seq)
-            elif message.qos and message.topic not in self._urgent:
-                self._urgent[message.topic] = message
-        self._in_flight.clear()
-        self._urgent_in_flight = 0
-        self._lanes.rewind()
-
-    def _start_over(self) -> None:
-        self._acks.clear()
-        self._in_flight = {mid: message for mid, message in self._in_flight.items() if isinstance(message, Message)}
-        self._lanes.rewind()
-
-    def _pump(self) -> None:
-        """Send as much as the window lets through: what only the latest counts of first, then the outbox's rows."""
-        window = 1 if self._suspects.any else self._greeting.window
-        while self._connected and len(self._in_flight) < window:
-            message = self._urgent.pop(next(iter(self._urgent))) if self._urgent else self._lanes.next()
-            if message is None:
-                break
-            self._send(message)
-
-    def _send(self, message: Message | Row) -> None:
-        if self._link is None:
-            return
-        wire = message if isinstance(message, Message) else self._lanes.message(message)
-        size = len(wire.topic) + len(wire.payload) + HEADER_MAX
-        if size > self._greeting.packet_max:  # sent, it would end this connection and every one after it
-            self._reasons[TOO_LARGE] += 1
-            if isinstance(message, Row):
-                self._outbox.bury(message, f"{TOO_LARGE}: {size} bytes, the broker takes {self._greeting.packet_max}")
-            return
-        if wire.topic.endswith("/state"):
-            self._state_sent = time.monotonic()
-        if not self._in_flight:
-            self._progress_at = time.monotonic()
-        mid = self._link.send(wire)
-        self._in_flight[mid] = message
-        if isinstance(message, Row):
-            self._outbox.busy.add(message.seq)
-            self._suspects.sent(message)
-        elif message.qos:
-            self._urgent_in_flight += 1
-
-    def _answered(self, mid: int, code: int, reason: str) -> None:
-        message = self._in_flight.pop(mid, None)
-        if message is None:
-            return
-        self._progress_at = time.monotonic()
-        if code < FAILURE:
-            self._counts["acknowledged"] += 1
-        else:
-            self._reasons[reason] += 1
-            if self._reasons[reason] == 1:
-                logger.error("%s refuses %s: %s", self._broker, message.topic, reason)
-        if isinstance(message, Message):
-            self._urgent_in_flight -= message.qos
-            return
-        self._suspects.answered(message)
-        if code < FAILURE:
-            if not self._acks:
-                self._acks_since = time.monotonic()
-            self._acks.append(message.seq)
-            self._lanes.delivered(message)
-        elif code in PERMANENT:
-            self._outbox.bury(message, reason)
-        else:
-            self._outbox.busy.discard(message.seq)
-            self._lanes.refused(message)
-            self._outbox.alarm(f"{self._broker} refuses {message.topic}: {reason}; it is tried again")
-
-    def _received(self, topic: str | None, payload: bytes, *, retained: bool) -> None:
-        prefix = f"{self._topics.of('cmd')}/"
-        ignored = topic is None or retained or not topic.startswith(prefix)
-        with self._changed:
-            self._commands_waiting -= 1
-            self._counts["commands_ignored"] += ignored
-        if topic is not None and self._on_command is not None and not ignored:
-            self._on_command(topic.removeprefix(prefix), payload)
+        self._sender.take_back()
 
     def _look_after(self) -> None:
         """The watchdog, and what is due from time to time."""
@@ -554,14 +423,14 @@ class Delivery:
             self._counts["restarts"] += 1
             self._down("the network thread died and was started again")
         patience = 2 * self._mqtt.keepalive + WATCHDOG_SLACK_S
-        if self._connected and self._in_flight and self._waited(self._progress_at, patience):
+        if self._standing.connected and self._sender.busy and self._waited(self._sender.progress_at, patience):
             self._set_connection(connected=False, problem=f"{self._broker} has not answered for {patience:.0f} s")
             self._replace_link()
             self._take_back()
 
     def _replace_link(self) -> None:
         self._counts["restarts"] += 1
-        self._connected = False
+        self._standing.disconnected()
         if self._link is not None:
             self._link.abandon()
         self._link = self._new_link()
@@ -569,19 +438,19 @@ class Delivery:
 
     def _stop(self) -> None:
         self._running = False
-        self._connected = False
+        self._standing.disconnected()
 
     def _tell(self) -> None:
         """Renew what callers see, and wake those who wait for the end."""
-        pending = waiting = 0
-        if self._link is not None:
-            uncommitted = sum(len(entries) for entries, _ in self._batch)
-            pending = self._outbox.pending - len(self._acks) + uncommitted
-            waiting = pending + len(self._urgent) + self._urgent_in_flight
-        with self._changed:
-            self._pending, self._waiting = pending, waiting
-            if not waiting:
-                self._changed.notify_all()
+        self._standing.told(*self._counted())
+
+    def _counted(self) -> tuple[int, int]:
+        """Return how many reports are pending, and how many messages wait."""
+        if self._link is None:
+            return 0, 0
+        uncommitted = sum(len(entries) for entries, _ in self._batch)
+        pending = self._outbox.pending - len(self._sender.acks) + uncommitted
+        return pending, pending + self._sender.waiting
 
     @staticmethod
     def _waited(since: float, seconds: float) -> bool:

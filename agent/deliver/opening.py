@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.deliver.delivery import Delivery, OnCommand
+from agent.deliver.delivery import Delivery
+from agent.deliver.inbox import OnCommand
 
 if TYPE_CHECKING:  # the settings hold ours
     from agent.settings import Settings

@@ -10,17 +10,16 @@ cracks of low severity; then new reports are refused. Whatever is dropped is tol
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from agent.deliver import outbox_file
+from agent.deliver import outbox_file, outbox_rows
 from agent.deliver.entry import DROPPED, KINDS, RESERVED, Entry, Kind, Row
 from agent.deliver.gaps import Gaps
 from agent.deliver.outbox_clock import RowClock
@@ -29,8 +28,6 @@ from agent.deliver.settings import DeliverySettings
 
 ROOM_SHARE: Final = 0.05  # of the space is made at once, so that it is not made for every report
 DROP_CHUNK: Final = 200  # rows
-JOURNAL_ONLY: Final = "journal"
-_COLUMNS: Final = "seq, id, class, topic, payload, file, props, retain, created_ms, boot_id, attempts"
 
 logger = logging.getLogger(__name__)
 
@@ -115,21 +112,14 @@ class Outbox:
         """Return the pending rows of a kind with seq > after, oldest first, without those that are on their way."""
         if kind == "gap":
             self._gaps.seal()  # what is being sent grows no more
-        found = self._database.execute(
-            f"SELECT {_COLUMNS} FROM event WHERE acked_ms IS NULL AND dead = 0 AND class = ? AND seq > ? "  # noqa: S608
-            "ORDER BY seq LIMIT ?",
-            (kind, after, limit + len(self.busy)),
-        ).fetchall()
+        found = outbox_rows.pending(self._database, kind, after, limit + len(self.busy))
         rows = (self._row(values) for values in found if values[0] not in self.busy)
         return [row for row in rows if row is not None][:limit]
 
     def bury(self, row: Row, reason: str) -> None:
         """Set a row aside that will never be taken; a gap tells of it. `resync` gives it another try."""
         with self._transaction():
-            changed = self._database.execute(
-                "UPDATE event SET dead = 1, reason = ?, attempts = attempts + 1 WHERE seq = ? AND dead = 0",
-                (reason, row.seq),
-            ).rowcount
+            changed = outbox_rows.mark_dead(self._database, row.seq, reason)
             self.pending -= changed
             self.busy.discard(row.seq)
             if changed and row.kind != "gap":
@@ -140,7 +130,7 @@ class Outbox:
     def resend(self, window_s: float) -> int:
         """Make pending again what was acknowledged in the last seconds; return how many rows."""
         return self._revive(
-            "reason IS NOT ? AND acked_ms > ?", JOURNAL_ONLY, self._clock.now_ms() - int(window_s * 1000)
+            "reason IS NOT ? AND acked_ms > ?", outbox_rows.JOURNAL_ONLY, self._clock.now_ms() - int(window_s * 1000)
         )
 
     def resync(self, seconds: float) -> int:
@@ -162,29 +152,20 @@ class Outbox:
 
     def oldest_pending_s(self) -> float | None:
         """Return how long the oldest pending row has been waiting; None if none is."""
-        now = self._clock.now_ms()
-        ages = []
-        for kind in KINDS:
-            row = self._database.execute(
-                "SELECT created_ms FROM event WHERE acked_ms IS NULL AND dead = 0 AND class = ? ORDER BY seq LIMIT 1",
-                (kind,),
-            ).fetchone()
-            if row is not None:
-                ages.append(now - row[0])
-        return max(0.0, max(ages) / 1000) if ages else None
+        oldest = outbox_rows.oldest_pending_ms(self._database)
+        return None if oldest is None else max(0.0, (self._clock.now_ms() - oldest) / 1000)
 
     def last_seq(self) -> int:
         """Return the seq of the latest row, 0 before the first."""
-        return int(self._database.execute("SELECT COALESCE(MAX(seq), 0) FROM event").fetchone()[0])
+        return outbox_rows.last_seq(self._database)
 
     def holds(self, id_: str) -> bool:
         """Whether there is a row of this id."""
-        return self._database.execute("SELECT 1 FROM event WHERE id = ?", (id_,)).fetchone() is not None
+        return outbox_rows.holds(self._database, id_)
 
     def payload(self, id_: str) -> bytes | None:
         """Return what a row of this id says; None if there is none. Pictures lie beside the database: b''."""
-        found = self._database.execute("SELECT payload FROM event WHERE id = ?", (id_,)).fetchone()
-        return None if found is None else bytes(found[0] or b"")
+        return outbox_rows.payload_of(self._database, id_)
 
     def alarm(self, text: str) -> None:
         """Keep a text until somebody clears the alarms."""
@@ -224,13 +205,10 @@ class Outbox:
         self._gaps.seal()
         if aside is not None:
             self._take_over(aside)
-        count = "SELECT COUNT(*) FROM event WHERE acked_ms IS NULL AND dead = 0"
-        self.pending = self._database.execute(count).fetchone()[0]
-        self._space.evidence_bytes = self._database.execute(
-            "SELECT COALESCE(SUM(size), 0) FROM event WHERE file IS NOT NULL"
-        ).fetchone()[0]
+        self.pending = outbox_rows.count_pending(self._database)
+        named, self._space.evidence_bytes = outbox_rows.files(self._database)
         if self._folder:
-            self._sweep_evidence(self._folder / outbox_file.EVIDENCE)
+            outbox_file.sweep_evidence(self._folder / outbox_file.EVIDENCE, named)
         self._space.lay_ballast()
 
     def _take_over(self, aside: Path) -> None:
@@ -248,13 +226,6 @@ class Outbox:
             if self._deliver:
                 self._put_gap(self._gaps.corrupt(self._clock.now_ms()))
 
-    def _sweep_evidence(self, folder: Path) -> None:
-        """Remove pictures that no row names: the power was cut between the two."""
-        named = {name for (name,) in self._database.execute("SELECT file FROM event WHERE file IS NOT NULL")}
-        for path in folder.iterdir():
-            if path.name not in named:
-                path.unlink(missing_ok=True)
-
     def _commit(self, entries: Sequence[Entry], acked: list[int]) -> Stored:
         fits = self._space.fits(self._database, sum(len(entry.payload) for entry in entries), reserved=False)
         kept = [entry for entry in entries if fits or entry.kind in RESERVED]
@@ -262,7 +233,7 @@ class Outbox:
         before = self.pending, self._space.evidence_bytes, self.repeated
         try:
             with self._transaction():
-                self.pending -= self._mark_acked(acked)
+                self.pending -= outbox_rows.mark_acked(self._database, acked, self._clock.now_ms())
                 for entry in kept:
                     row = self._insert(entry)
                     if row is not None:
@@ -277,21 +248,9 @@ class Outbox:
             self._refuse(refused)
         return Stored(rows, len(refused))
 
-    def _mark_acked(self, acked: list[int]) -> int:
-        now = self._clock.now_ms()
-        return (
-            self._database.executemany(
-                "UPDATE event SET acked_ms = ? WHERE seq = ? AND acked_ms IS NULL AND dead = 0",
-                [(now, seq) for seq in acked],
-            ).rowcount
-            if acked
-            else 0
-        )
-
     def _insert(self, entry: Entry, *, saved: bool = False) -> Row | None:
         now = self._clock.now_ms()
         file = None
-        size = len(entry.payload)
         if entry.kind == "evidence" and self._folder:
             if self.holds(entry.id):
                 self.repeated += 1
@@ -299,54 +258,40 @@ class Outbox:
             file = f"{entry.id}.jpg"
             outbox_file.write_evidence(self._folder / outbox_file.EVIDENCE / file, entry.payload)
         journal_only = not self._deliver
-        cursor = self._database.execute(
-            "INSERT OR IGNORE INTO event(id, class, topic, payload, file, props, qos, retain, size, created_ms, "
-            "boot_id, acked_ms, reason) VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)",
-            (
-                entry.id, entry.kind, entry.topic, None if file else entry.payload, file, entry.props, entry.retain,
-                size, now, "" if saved else self._boot_id, now if journal_only else None,
-                JOURNAL_ONLY if journal_only else None,
-            ),
+        seq = outbox_rows.insert(
+            self._database, entry, file=file, now_ms=now, boot_id="" if saved else self._boot_id,
+            journal_only=journal_only,
         )  # fmt: skip
-        if not cursor.rowcount:
+        if seq is None:
             self.repeated += 1
             return None
-        self._space.evidence_bytes += size if file else 0
+        self._space.evidence_bytes += len(entry.payload) if file else 0
         self.pending += not journal_only
         if journal_only:
             return None
         return Row(
-            seq=int(cursor.lastrowid or 0), id=entry.id, kind=entry.kind, topic=entry.topic, payload=entry.payload,
+            seq=seq, id=entry.id, kind=entry.kind, topic=entry.topic, payload=entry.payload,
             retain=entry.retain, expiry_s=entry.expiry_s, content_type=entry.content_type, created_ms=now, late=saved,
         )  # fmt: skip
 
     def _row(self, values: tuple[Any, ...]) -> Row | None:
-        seq, id_, kind, topic, payload, file, props, retain, created_ms, boot_id, attempts = values
+        """Return a row with its payload; None where its picture is gone, and that is told."""
+        payload, file = None, outbox_rows.file_of(values)
         if file is not None and self._folder:
             try:
                 payload = (self._folder / outbox_file.EVIDENCE / file).read_bytes()
             except OSError as exc:
-                self.bury(_without_payload(seq, id_, kind, topic), f"its picture cannot be read ({exc.strerror})")
+                self.bury(outbox_rows.bare_row_of(values), f"its picture cannot be read ({exc.strerror})")
                 return None
-        told = json.loads(props)
-        return Row(
-            seq=seq, id=id_, kind=kind, topic=topic, payload=bytes(payload), retain=bool(retain),
-            expiry_s=told["expiry_s"], content_type=told["content_type"], created_ms=created_ms,
-            late=attempts > 0 or boot_id != self._boot_id,
-        )  # fmt: skip
+        return outbox_rows.row_of(values, payload=payload, boot_id=self._boot_id)
 
     def _revive(self, condition: str, *values: object, dead_too: bool = False) -> int:
         with self._transaction():
             self._clock.follow(self._database)
-        dead = "(dead = 1 OR acked_ms IS NOT NULL)" if dead_too else "dead = 0 AND acked_ms IS NOT NULL"
         with self._transaction():
-            revived = self._database.execute(
-                "UPDATE event SET acked_ms = NULL, dead = 0, reason = NULL, attempts = attempts + 1 "  # noqa: S608
-                f"WHERE {dead} AND class != 'ack' AND {condition}",
-                values,
-            ).rowcount
+            revived = outbox_rows.revive(self._database, condition, *values, dead_too=dead_too)
         self.pending += revived
-        return int(revived)
+        return revived
 
     # Room
 
@@ -362,19 +307,13 @@ class Outbox:
 
     def _delete_where(self, condition: str, *values: object) -> int:
         """Delete some rows that need not be kept; return how many."""
-        rows = self._database.execute(
-            f"SELECT seq, file, size FROM event WHERE {condition} LIMIT {DROP_CHUNK}",  # noqa: S608
-            values,
-        ).fetchall()
+        rows = outbox_rows.removable(self._database, condition, values, DROP_CHUNK)
         self._delete(rows)
         return len(rows)
 
     def _drop_unsent(self, kind: Kind) -> int:
-        rows = self._database.execute(
-            "SELECT seq, file, size, id FROM event WHERE acked_ms IS NULL AND dead = 0 AND class = ? "
-            "ORDER BY seq LIMIT ?",
-            (kind, DROP_CHUNK + len(self.busy)),
-        ).fetchall()
+        condition = f"{outbox_rows.PENDING} AND class = ? ORDER BY seq"
+        rows = outbox_rows.removable(self._database, condition, [kind], DROP_CHUNK + len(self.busy))
         rows = [row for row in rows if row[0] not in self.busy][:DROP_CHUNK]
         if rows:
             named = [(row[0], row[3]) for row in rows]
@@ -389,7 +328,7 @@ class Outbox:
         if not rows:
             return
         with self._transaction():
-            self._database.executemany("DELETE FROM event WHERE seq = ?", [(row[0],) for row in rows])
+            outbox_rows.remove(self._database, [row[0] for row in rows])
             if gap is not None:
                 self._put_gap(gap)
         for row in rows:
@@ -424,33 +363,12 @@ class Outbox:
         if not self._deliver:
             return
         self.gaps_written += 1
-        changed = self._database.execute(
-            "UPDATE event SET payload = ?, size = ? WHERE id = ?", (gap.payload, len(gap.payload), gap.id)
-        ).rowcount
-        if not changed:
+        if not outbox_rows.replace_payload(self._database, gap.id, gap.payload):
             self._insert(gap)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        if self._database.in_transaction:
-            yield
-            return
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._database.execute("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
+    def _transaction(self) -> AbstractContextManager[None]:
+        return outbox_rows.transaction(self._database)
 
 
 def _is_full(exc: sqlite3.OperationalError) -> bool:
     return "full" in str(exc) or "disk I/O" in str(exc)
-
-
-def _without_payload(seq: int, id_: str, kind: Kind, topic: str) -> Row:
-    return Row(
-        seq=seq, id=id_, kind=kind, topic=topic, payload=b"", retain=False, expiry_s=None, content_type="",
-        created_ms=0, late=True,
-    )  # fmt: skip

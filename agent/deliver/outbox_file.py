@@ -15,7 +15,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -119,6 +119,13 @@ def salvage(aside: Path) -> Iterator[dict[str, Any]]:
                     with contextlib.suppress(ValueError, RecursionError):
                         yield decoder.raw_decode(piece)[0]
                 rest = text[-PAYLOAD_MAX:]
+
+
+def sweep_evidence(folder: Path, named: Container[str]) -> None:
+    """Remove pictures that no row names: the power was cut between the two."""
+    for path in folder.iterdir():
+        if path.name not in named:
+            path.unlink(missing_ok=True)
 
 
 def write_evidence(path: Path, content: bytes) -> None:
