@@ -14,6 +14,7 @@ from agent import app, settings
 from agent.capture.recorded import Recorded
 from agent.capture.rendered import RenderedSource
 from agent.contract.frame import Frame
+from agent.mission import ReplayOptions
 from agent.place.located import located
 from agent.record import read_flight
 from agent.report.developed import Developed
@@ -174,7 +175,7 @@ def test_a_crack_at_3_o_clock_in_the_truth_is_reported_at_3_o_clock(tmp_path: Pa
     )
     flight = render_inspection(scene)
     write_flight(flight, tmp_path / "flight")
-    options = app.ReplayOptions(
+    options = ReplayOptions(
         sources=(tmp_path / "flight",), out=tmp_path / "out", telemetry=tmp_path / "flight/telemetry.csv"
     )
     app.replay(options, settings.load(tmp_path / "flight/device.yaml"))
