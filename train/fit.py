@@ -260,8 +260,16 @@ def _record(settings: Settings, task: CrackTask, sides: Sides) -> dict[str, obje
         "data": [facts.model_dump(mode="json") for facts in sides.facts],
         "parameters": task.passport().parameters,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _VERSIONS}},
+        "device": _device(settings),
         "commit": _commit(),
     }
+
+
+def _device(settings: Settings) -> str:
+    """Return what the run learns on, by its maker's name."""
+    if settings.compute.accelerator != "cpu" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU, {platform.machine()}"
 
 
 def _version(name: str) -> str | None:

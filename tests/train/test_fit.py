@@ -48,6 +48,7 @@ def test_a_run_says_where_it_came_from(photos: Path, tmp_path: Path) -> None:
     assert [facts["name"] for facts in record["data"]] == ["rendered", "pairs", "classes"]
     assert all(len(facts["sha256"]) == hashlib.sha256().digest_size * 2 for facts in record["data"])
     assert record["parameters"] > 0
+    assert record["device"].startswith("CPU")
     assert record["result"]["best_score"] == result.best_score
     with (settings.folder / LOG_NAME).open(newline="") as stream:
         rows = list(csv.DictReader(stream))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from train.models import vgg
+from train.models import layers, vgg
 from train.models.segnet import pooled_with_place, unpooled
 
 HEADS: Final = 4
@@ -52,8 +52,7 @@ class CrackFormer(nn.Module):
         self.decoders = nn.ModuleList(_stage(b, a, depth) for (a, b), depth in zip(back, vgg.DEPTHS, strict=True))
         given = (channels[0], *channels[:-1])
         self.scaling = nn.ModuleList(_Scaling(a, b) for a, b in zip(channels, given, strict=True))
-        self.fuse = nn.Conv2d(len(channels), 1, 1)
-        nn.init.constant_(self.fuse.weight, 1 / len(channels))
+        self.fuse = layers.Fusion(len(channels))
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (N, 1, H, W) of an image (N, 3, H, W) in [0, 1]; H and W multiples of `stride_px`."""
@@ -73,7 +72,7 @@ class CrackFormer(nn.Module):
             logits = self.scaling[level](encoded[level], x)
             sides.append(F.interpolate(logits, scale_factor=2.0**level, mode="bilinear", align_corners=False))
         sides.reverse()
-        return [cast("Tensor", self.fuse(torch.cat(sides, dim=1))), *sides]
+        return self.fuse.with_sides(sides)
 
 
 class Lambda(nn.Module):

@@ -43,7 +43,7 @@ class CrackSeg(nn.Module):
         self.feature_width = 2 * width
         dilated = resnet50(weights=None, replace_stride_with_dilation=[False, True, True])
         self.backbone = IntermediateLayerGetter(dilated, return_layers={"layer1": "low", "layer4": "out"})
-        self.rates = nn.ModuleList(_dilated(2048, width, rate) for rate in RATES)
+        self.rates = nn.ModuleList(layers.conv(2048, width, dilation=rate) for rate in RATES)
         self.average = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(2048, width, 1), nn.ReLU())
         self.join = layers.conv((len(RATES) + 1) * width, width)
         self.low = layers.conv(256, width, kernel=1)
@@ -71,9 +71,3 @@ class CrackSeg(nn.Module):
             self.head(features), scale_factor=4.0, mode="bilinear", align_corners=False
         )
         return logits
-
-
-def _dilated(inputs: int, outputs: int, rate: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=rate, dilation=rate, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
-    )

@@ -19,6 +19,7 @@ from torchvision.models import resnet50, resnet101
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabHead
 
+from train.models import layers
 from train.models.variance import at_size
 from train.models.vgg import standardised
 
@@ -69,8 +70,8 @@ class DeepLabV3Plus(nn.Module):
         dilated = resnet50(weights=None, replace_stride_with_dilation=[False, False, True])
         self.backbone = IntermediateLayerGetter(dilated, return_layers={"layer1": "low", "layer4": "out"})
         self.pyramid = ASPP(2048, [6, 12, 18], width)
-        self.low = _conv(256, 48, kernel=1)
-        self.decoder = nn.Sequential(_conv(width + 48, width), _conv(width, width), nn.Conv2d(width, 1, 1))
+        self.low = layers.conv(256, 48, kernel=1)
+        self.decoder = nn.Sequential(layers.conv(width + 48, width), layers.conv(width, width), nn.Conv2d(width, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (N, 1, H, W) of an image (N, 3, H, W) in [0, 1]; H and W multiples of `stride_px`."""
@@ -78,12 +79,6 @@ class DeepLabV3Plus(nn.Module):
         low = self.low(found["low"])
         high = at_size(self.pyramid(found["out"]), low)
         return at_size(self.decoder(torch.cat([high, low], dim=1)), image)
-
-
-def _conv(inputs: int, outputs: int, *, kernel: int = 3) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
-    )
 
 
 def _load(net: DeepLabV3, path: Path) -> None:

@@ -9,13 +9,10 @@ a crop; the loss is the run's own.
 
 from __future__ import annotations
 
-from typing import cast
-
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from train.models import reach, vgg
+from train.models import layers, reach, vgg
 
 
 class HED(nn.Module):
@@ -36,8 +33,7 @@ class HED(nn.Module):
         )
         self.stages = vgg.stages(width)
         self.sides = nn.ModuleList(nn.Conv2d(n, 1, 1) for n in vgg.channels(width))
-        self.fuse = nn.Conv2d(len(self.sides), 1, 1)
-        nn.init.constant_(self.fuse.weight, 1 / len(self.sides))
+        self.fuse = layers.Fusion(len(self.sides))
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (N, 1, H, W) of an image (N, 3, H, W) in [0, 1]; H and W multiples of `stride_px`."""
@@ -49,4 +45,4 @@ class HED(nn.Module):
         for number, (stage, side) in enumerate(zip(self.stages, self.sides, strict=True)):
             x = stage(F.max_pool2d(x, 2) if number else x)
             sides.append(F.interpolate(side(x), scale_factor=2.0**number, mode="bilinear", align_corners=False))
-        return [cast("Tensor", self.fuse(torch.cat(sides, dim=1))), *sides]
+        return self.fuse.with_sides(sides)

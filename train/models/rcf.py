@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from train.models import reach, vgg
+from train.models import layers, reach, vgg
 
 REDUCED: Final = 21  # channels of each reduction
 
@@ -40,8 +39,7 @@ class RCF(nn.Module):
             _Level(cast("vgg.Stage", stage), n, depth)
             for stage, n, depth in zip(stages, vgg.channels(width), vgg.DEPTHS, strict=True)
         )
-        self.fuse = nn.Conv2d(len(self.levels), 1, 1)
-        nn.init.constant_(self.fuse.weight, 1 / len(self.levels))
+        self.fuse = layers.Fusion(len(self.levels))
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (N, 1, H, W) of an image (N, 3, H, W) in [0, 1]; H and W multiples of `stride_px`."""
@@ -55,7 +53,7 @@ class RCF(nn.Module):
             sides.append(
                 F.interpolate(logits, scale_factor=2.0 ** min(number, 3), mode="bilinear", align_corners=False)
             )
-        return [cast("Tensor", self.fuse(torch.cat(sides, dim=1))), *sides]
+        return self.fuse.with_sides(sides)
 
 
 class _Level(nn.Module):

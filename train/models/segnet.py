@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from train.models import reach, vgg
+from train.models import layers, reach, vgg
 
 
 class SegNet(nn.Module):
@@ -60,8 +60,7 @@ class DeepCrack(nn.Module):
         encoded = vgg.channels(width)
         decoded = (encoded[0], *encoded[:-1])
         self.sides = nn.ModuleList(nn.Conv2d(a + b, 1, 1) for a, b in zip(encoded, decoded, strict=True))
-        self.fuse = nn.Conv2d(len(self.sides), 1, 1)
-        nn.init.constant_(self.fuse.weight, 1 / len(self.sides))
+        self.fuse = layers.Fusion(len(self.sides))
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (N, 1, H, W) of an image (N, 3, H, W) in [0, 1]; H and W multiples of `stride_px`."""
@@ -74,7 +73,7 @@ class DeepCrack(nn.Module):
             F.interpolate(side(torch.cat(both, dim=1)), scale_factor=2.0**level, mode="bilinear", align_corners=False)
             for level, (side, *both) in enumerate(zip(self.sides, encoded, decoded, strict=True))
         ]
-        return [cast("Tensor", self.fuse(torch.cat(sides, dim=1))), *sides]
+        return self.fuse.with_sides(sides)
 
 
 def _mirror(width: float, *, whole_first: bool = False) -> nn.ModuleList:

@@ -55,14 +55,7 @@ class VGGUNet(nn.Module):
 
     def features(self, image: Tensor) -> Tensor:
         """Return what the head is given, (N, feature_width, H, W)."""
-        x, skips = vgg.standardised(image), []
-        for level, down in enumerate(self.down):
-            x = down(F.max_pool2d(x, 2) if level else x)
-            skips.append(x)
-        skips.pop()
-        for enlarge, up, skip in zip(reversed(self.enlarge), reversed(self.up), reversed(skips), strict=True):
-            x = up(torch.cat([skip, enlarge(x)], dim=1))
-        return x
+        return layers.down_and_up(vgg.standardised(image), self.down, self.enlarge, self.up)
 
     def classify(self, features: Tensor) -> Tensor:
         """Return the logits of features."""
