@@ -79,7 +79,7 @@ def _camera(rng: np.random.Generator, brightness: float) -> Camera:
         camera,
         exposure=float(np.clip(rng.normal(0.56, 0.11), 0.25, 0.85)) / max(brightness, 0.02),
         blur_px=camera.blur_px * rng.uniform(0.3, 1.0),
-        noise=log_uniform(rng, 0.003, 0.03),
+        noise=log_uniform(rng, 0.004, 0.045),
         balance=(1 + rng.normal(0, 0.025), 1.0, 1 + rng.normal(0, 0.035)),
     )
 
@@ -120,7 +120,7 @@ def _wall(rng: np.random.Generator, size: int) -> tuple[Float32, Float32]:
     x = np.arange(size, dtype=np.float32)[None]
     y = np.arange(size, dtype=np.float32)[:, None]
     source, damp = np.zeros((size, size), np.float32), smoothstep(value_noise(rng, size, size, 200 / mm + 4), 0, 2)
-    if rng.random() < 0.55:  # formwork: seams or boards, up and down or level
+    if rng.random() < 0.4:  # formwork: seams or boards, up and down or level
         line = x + 0 * y if rng.random() < 0.7 else y + 0 * x
         source += _boards(rng, surface, height, as_float32(line), mm)
     if rng.random() < 0.25:
@@ -148,10 +148,10 @@ def _boards(rng: np.random.Generator, surface: Float32, height: Float32, line: F
     tones = np.exp(rng.normal(0, rng.uniform(0.0, 0.06), number.max() + 2)).astype(np.float32)
     surface *= tones[number][..., None]
     distance = np.minimum(at, pitch - at) + 0.4 * value_noise(rng, rows, columns, 20 / mm + 2)
-    gap = np.clip((max(rng.uniform(0.5, 4), 0.4 * mm) - distance) / np.float32(mm) + 0.5, 0, 1)
+    gap = np.clip((rng.uniform(0.5, 4) - distance) / np.float32(mm) + 0.5, 0, 1)
     kind = smoothstep(value_noise(rng, rows, columns, 250 / mm + 2), *sorted((rng.uniform(-2, 0), rng.uniform(0, 2))))
     height += as_float32(gap * (1.0 - 2.4 * kind))
-    surface *= (1 - gap * (0.1 + rng.uniform(0.1, 0.75) * kind))[..., None]
+    surface *= (1 - gap * (0.1 + rng.uniform(0.1, 0.6) * kind))[..., None]
     if rng.random() < 0.5:
         upright = bool(line[0, -1] > line[0, 0])
         sigma = (35 / mm, max(0.7 / mm, 0.5)) if upright else (max(0.7 / mm, 0.5), 35 / mm)
