@@ -23,6 +23,7 @@ from agent.contract.flight import (
     FRAMES_FILE,
     REVIEWS_FILE,
     TRACKS_FILE,
+    Coverage,
     CrackRow,
     FlightHeader,
     FrameRow,
@@ -219,10 +220,11 @@ class FlightView:
     def coverage(self) -> dict[str, Any] | None:
         """Return `coverage.json`, or None where there is none that can be read."""
         try:
-            raw = json.loads((self.folder / COVERAGE_FILE).read_bytes())
-        except (OSError, ValueError):
+            content = (self.folder / COVERAGE_FILE).read_bytes()
+        except OSError:
             return None
-        return raw if isinstance(raw, dict) else None
+        found = parsed(Coverage, content)
+        return None if found is None else found.model_dump(mode="json")
 
     def review_of(self, crack_id: str) -> Reviewed | None:
         """Return what people said of a crack; None if nothing."""

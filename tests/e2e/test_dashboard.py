@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from agent.contract.flight import CrackRow, SurfaceKind
 from agent.record import read_flight
-from tests.support.commands import ROOT
+from tests.support.axe import bring_axe, serious_faults
 from tests.support.flights import HOSTILE, header, rows
 from tests.support.inspected import begin_flight, end_flight, fly, write_inspection
 from tests.support.needs import missing
@@ -23,7 +23,6 @@ from tests.support.page import TOKEN, Reader, page_on
 from tests.support.service import wait_until
 
 CHROMIUM = Path("/usr/bin/chromium")
-AXE = sorted((ROOT / ".cache/axe").glob("axe-*.min.js"))
 SCREENS = ("live", "cracks", "place", "flight", "health")
 WAIT_MS = 30_000
 
@@ -355,23 +354,15 @@ def test_nothing_is_cut_off_at_any_width(browser: Browser, served: Reader, recor
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(browser: Browser, served: Reader, record: Path, theme: str) -> None:
-    if not AXE:
-        missing("no axe-core: run .ci/axe")
     crack = cracks_of(record)[0].crack_id
     found = []
     with opened(browser, served, theme=theme) as page:
-        page.evaluate(AXE[-1].read_text())
+        bring_axe(page)
         for screen in (*SCREENS, f"cracks/{crack}"):
             page.evaluate("hash => { location.hash = hash; }", screen)
             expect(page.locator("h1")).to_have_text(re.compile(screen.split("/")[0], re.IGNORECASE))
             page.wait_for_timeout(300)
-            result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-            found += [
-                (screen, fault["id"], node["html"][:160], node["failureSummary"][:200])
-                for fault in result["violations"]
-                if fault["impact"] in {"serious", "critical"}
-                for node in fault["nodes"]
-            ]
+            found += [(screen, *fault) for fault in serious_faults(page)]
     assert found == []
 
 

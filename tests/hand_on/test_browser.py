@@ -10,14 +10,16 @@ import subprocess
 import threading
 import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pypdf
 import pytest
+from playwright.sync_api import sync_playwright
 
 from agent.errors import ConfigError, OutputError
 from agent.report.pdf import browser, print_pdf
 from tests.hand_on.conftest import Flown
+from tests.support.axe import bring_axe, serious_faults
 from tests.support.commands import crack
 
 PLAYS = """<!doctype html><title>waiting</title><video src="overlay.mp4" muted preload="auto"></video>
@@ -105,6 +107,24 @@ class TestPage:
         # what the browser made of it has every sheet and every picture that the file has
         for mark in ('<article class="crack"', "<img ", "<polyline ", 'href="#sheet-1"'):
             assert dom.count(mark) == page.read_text().count(mark) > 0, mark
+
+    @pytest.mark.parametrize("theme", ["light", "dark"])
+    @pytest.mark.parametrize("width", [360, 1024, 1920])
+    def test_axe_finds_no_serious_fault_and_nothing_leaves_the_page(
+        self, printed: Path, chromium: str, width: int, theme: Literal["light", "dark"]
+    ) -> None:
+        faults: list[str] = []
+        with sync_playwright() as playwright:
+            browser_ = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+            page = browser_.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+            page.set_default_timeout(60_000)
+            page.on("pageerror", lambda error: faults.append(str(error)))
+            page.goto((printed / "report.html").resolve().as_uri())
+            bring_axe(page)
+            assert serious_faults(page) == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            browser_.close()
+        assert faults == []
 
 
 class TestVideo:

@@ -1,5 +1,5 @@
 // The frame around the screens: where one is, how the agent does, keys, light.
-import { html, render, useEffect, useState } from "./vendor/preact-htm/standalone.module.js";
+import { html, render, useEffect, useLayoutEffect, useState } from "./vendor/preact-htm/standalone.module.js";
 import { changed, open, store, undoLast, useStore } from "./store.js";
 import { clock, plain, short } from "./format.js";
 import { Live } from "./live.js";
@@ -90,7 +90,7 @@ function App() {
   const state = useStore();
   const [where, setWhere] = useState(parse);
   const [help, setHelp] = useState(false);
-  useEffect(() => {
+  useLayoutEffect(() => { // with the picture: nothing that is pressed or followed at once is missed
     const moved = () => setWhere(parse());
     const key = (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;

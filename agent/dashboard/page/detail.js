@@ -1,5 +1,5 @@
 // One crack: its picture, its figures and how sure they are, what people said of it.
-import { html, useEffect, useRef, useState } from "./vendor/preact-htm/standalone.module.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact-htm/standalone.module.js";
 import { ask, at, review, store, told } from "./store.js";
 import { go } from "./nav.js";
 import { clock, inUnit, intervalOf, lengthOf, number, percent, placeOf, plain, short, widthOf } from "./format.js";
@@ -22,7 +22,7 @@ export function Detail({ id }) {
     return () => { gone = true; };
   }, [id, mark, store.key]);
   useEffect(() => { if (matchMedia("(max-width: 1100px)").matches) panel.current?.focus(); }, [id]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const key = (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
       const verdict = { c: "confirmed", x: "rejected", n: "unsure" }[event.key];

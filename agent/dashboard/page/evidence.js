@@ -1,5 +1,5 @@
 // The picture of a crack, from the whole of it down to single pixels.
-import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact-htm/standalone.module.js";
+import { html, useLayoutEffect, useRef, useState } from "./vendor/preact-htm/standalone.module.js";
 import { at } from "./store.js";
 import { Icon } from "./icons.js";
 
@@ -43,7 +43,7 @@ export function Evidence({ id, picture, scale }) {
     const [x, y] = line[Math.floor(line.length / 2)] ?? [picture.x + picture.width / 2, picture.y + picture.height / 2];
     setView({ zoom: 8, x: size.width / 2 - (x - picture.x + 0.5) * 8, y: size.height / 2 - (y - picture.y + 0.5) * 8 });
   };
-  useEffect(() => {
+  useLayoutEffect(() => {
     const key = (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
       if (event.key === "+" || event.key === "=") zoomTo(now.zoom * 1.5);
@@ -55,7 +55,7 @@ export function Evidence({ id, picture, scale }) {
     addEventListener("keydown", key);
     return () => removeEventListener("keydown", key);
   });
-  useEffect(() => {
+  useLayoutEffect(() => {
     const element = box.current;
     const wheel = (event) => {
       event.preventDefault();

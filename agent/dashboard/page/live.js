@@ -1,5 +1,5 @@
 // What the run sees now; of a flight that ended, its frames one by one.
-import { html, useEffect, useState } from "./vendor/preact-htm/standalone.module.js";
+import { html, useEffect, useLayoutEffect, useState } from "./vendor/preact-htm/standalone.module.js";
 import { ask, at, store } from "./store.js";
 import { go } from "./nav.js";
 import { lengthOf, number, plain, plural, seconds, short, widthOf } from "./format.js";
@@ -24,7 +24,7 @@ function Recorded() {
     if (store.key) ask(at("/frames")).then((body) => { if (!gone) { setFrames(body.frames); setIndex(0); } }).catch(() => setFrames([]));
     return () => { gone = true; };
   }, [store.key, store.counts.complete]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const key = (event) => {
       if (event.target.closest("input, textarea, select") || !frames) return;
       if (event.key === "ArrowRight") setIndex((i) => Math.min(frames.length - 1, i + 1));

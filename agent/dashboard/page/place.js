@@ -7,16 +7,17 @@ import { layOver, Legend, Patterns } from "./coverage.js";
 import { Severity } from "./severity.js";
 
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const CLOCK_M = 1 / 12; // of the strip's height per degree: the wall of a tunnel 9.5 m across
+const CLOCK_M = 1 / 12; // of a strip's height per degree where its radius is not known: a tunnel 9.5 m across
+const NAMES = { 0: "0° crown", 90: "90° right", 180: "180° invert", 270: "270° left" };
 const around = (deg) => ((deg + 180) % 360) - 180; // the crown in the middle; as seen from inside, to the right is up
 
 // What stands at x and y of a view, and back: see `Footprints.onto`.
 const latLng = (unit) => Object.assign((x, y) => [y * unit, x], { back: (p) => [p.lng, p.lat / unit] });
-const LATLNG = { map: latLng(1), strip: latLng(CLOCK_M), wall: latLng(1) };
+const unitOf = (mode, place) => (mode !== "strip" ? 1 : place.onto.strip ? 1e-3 / Math.abs(place.onto.strip.y[1]) : CLOCK_M); // m of a degree
 
 const MODES = {
   map: { title: "Map", fits: (c) => c.lat !== null && c.lon !== null, where: (c) => [c.lat, c.lon], flown: (p) => (p[2] !== null && p[3] !== null ? [p[2], p[3]] : null) },
-  strip: { title: "Tunnel strip", fits: (c) => c.chainage_m !== null && c.clock_deg !== null, where: (c) => [around(c.clock_deg) * CLOCK_M, c.chainage_m], flown: (p) => (p[4] !== null && p[5] !== null ? [around(p[5]) * CLOCK_M, p[4]] : null) },
+  strip: { title: "Tunnel strip", fits: (c) => c.chainage_m !== null && c.clock_deg !== null, where: (c) => [around(c.clock_deg), c.chainage_m], flown: (p) => (p[4] !== null && p[5] !== null ? [around(p[5]), p[4]] : null) },
   wall: { title: "Wall", fits: (c) => c.x_mm !== null, where: (c) => [-c.y_mm / 1000, c.x_mm / 1000], flown: () => null },
 };
 
@@ -32,15 +33,16 @@ function build(element, mode, place, pick) {
   if (earth && under?.kind === "tiles") L.tileLayer("/background/{z}/{x}/{y}", { minZoom: under.min_zoom, maxNativeZoom: under.max_zoom, maxZoom: 24 }).addTo(map);
   if (earth && under?.kind === "plan") L.imageOverlay("/background/0/0/0", under.bounds, { alt: "Plan" }).addTo(map);
   const bounds = L.latLngBounds([]);
-  const { flown } = MODES[mode];
+  const unit = unitOf(mode, place);
+  const there = (p) => p && [p[0] * unit, p[1]];
   const onto = place.onto[mode];
-  if (onto && place.areas.length) bounds.extend(layOver(map, place, onto, LATLNG[mode]));
+  if (onto && place.areas.length) bounds.extend(layOver(map, place, onto, latLng(unit)));
   const prints = covered(place, mode) ? [] : place.footprints.map(SEEN[mode]).filter(Boolean);
   for (const print of prints) {
     print.forEach((p) => bounds.extend(p));
     L.polygon(print, { interactive: false, stroke: false, fillColor: token("--inspected"), fillOpacity: 0.14 }).addTo(map);
   }
-  const way = place.footprints.map(flown).filter(Boolean);
+  const way = place.footprints.map((print) => there(MODES[mode].flown(print))).filter(Boolean);
   if (way.length) {
     way.forEach((p) => bounds.extend(p));
     if (earth) L.polyline(way, { color: token("--accent"), weight: 2, opacity: 0.7, interactive: false }).addTo(map);
@@ -52,7 +54,7 @@ function build(element, mode, place, pick) {
     layer.clearLayers();
     marks.clear();
     for (const crack of cracks) {
-      const p = MODES[mode].where(crack);
+      const p = there(MODES[mode].where(crack));
       bounds.extend(p);
       const colour = token(crack.kind === "crack" ? `--${crack.severity}` : "--other");
       const drawn = mode === "wall" ? place.lines[crack.crack_id] : null;
@@ -79,9 +81,12 @@ function build(element, mode, place, pick) {
       line([[view.getSouth(), x], [view.getNorth(), x]]);
       text([view.getSouth(), x], `${+x.toFixed(2)} m`, "x");
     }
-    if (mode === "strip") for (const deg of [-180, -90, 0, 90, 180]) {
-      line([[deg * CLOCK_M, view.getWest()], [deg * CLOCK_M, view.getEast()]]);
-      text([deg * CLOCK_M, view.getWest()], { "-180": "180° invert", "-90": "270° left", 0: "0° crown", 90: "90° right", 180: "180° invert" }[deg], "y");
+    if (mode === "strip") {
+      const turn = [1, 2, 5, 10, 15, 30, 45, 90].find((d) => (view.getNorth() - view.getSouth()) / (d * unit) < 9) ?? 90;
+      for (let deg = -180; deg <= 180; deg += turn) {
+        line([[deg * unit, view.getWest()], [deg * unit, view.getEast()]]);
+        text([deg * unit, view.getWest()], NAMES[(deg + 360) % 360] ?? `${(deg + 360) % 360}°`, "y");
+      }
     } else for (let y = Math.ceil(view.getSouth() / step) * step; y <= view.getNorth(); y += step) {
       line([[y, view.getWest()], [y, view.getEast()]]);
       text([y, view.getWest()], `${+(-y).toFixed(2)} m`, "y");
@@ -91,7 +96,10 @@ function build(element, mode, place, pick) {
   return {
     draw,
     fit() {
-      if (mode === "strip" && bounds.isValid()) { bounds.extend([180 * CLOCK_M, bounds.getWest()]); bounds.extend([-180 * CLOCK_M, bounds.getEast()]); }
+      if (mode === "strip" && bounds.isValid() && bounds.getEast() - bounds.getWest() > 240 * unit) { // all around, unless that made a dot of it
+        bounds.extend([180 * unit, bounds.getWest()]);
+        bounds.extend([-180 * unit, bounds.getEast()]);
+      }
       if (bounds.isValid()) map.fitBounds(bounds, { padding: [36, 36], animate: false });
       else if (earth && under?.bounds) map.fitBounds(under.bounds, { animate: false });
       else map.setView([0, 0], 0);

@@ -103,9 +103,14 @@ def test_the_page_is_told_the_records_coverage(tmp_path: Path, surface: Any) -> 
     assert {"wall": "wall", "lining": "strip", "ground": "map"}[surface] in place["onto"]
 
 
-def test_damaged_coverage_draws_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    ['{"areas": [', "[]", '{"areas": [{"state": "<b>"}]}', "\x00", "[" * 100_000],
+    ids=["cut", "list", "other", "bytes", "deep"],
+)
+def test_damaged_coverage_draws_nothing(tmp_path: Path, content: str) -> None:
     record = write_inspection(tmp_path / "flight", 2)
-    (record / "coverage.json").write_text('{"areas": [')
+    (record / "coverage.json").write_text(content)
     view = FlightView(record)
     view.refresh()
     assert (view.place()["areas"], view.coverage()) == ([], None)
