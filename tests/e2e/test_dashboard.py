@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import APIResponse, Browser, Page, Route, expect, sync_playwright
 
 from agent.contract.flight import CrackRow, SurfaceKind
 from agent.record import read_flight
@@ -284,6 +284,23 @@ def test_a_crack_is_confirmed_commented_merged_and_all_of_it_taken_back(browser:
         page.get_by_role("status").get_by_role("button", name="Undo").click()
         expect(page.locator(".head .verdict.merged")).to_have_count(0)
     assert len(reviews(record)) == 7
+
+
+def test_an_undo_takes_back_what_is_shown_though_its_answer_is_still_on_the_way(
+    browser: Browser, tmp_path: Path
+) -> None:
+    record = write_inspection(tmp_path / "flight", 2)
+    crack = cracks_of(record)[0].crack_id
+    held: list[tuple[Route, APIResponse]] = []
+    with page_on(record) as served, opened(browser, served, f"cracks/{crack}") as page:
+        page.route("**/reviews", lambda route: held.append((route, route.fetch())), times=1)
+        page.get_by_role("button", name="Confirm", exact=True).click()
+        expect(page.locator(".head .verdict")).to_have_text("confirmed")  # told by the stream of events
+        page.keyboard.press("u")
+        ((route, answer),) = held
+        route.fulfill(response=answer)
+        expect(page.locator(".head .verdict")).to_have_count(0)
+    assert [row["undo"] is not None for row in reviews(record)] == [False, True]
 
 
 def test_an_open_page_outlives_a_restart_of_the_agent_without_gap_or_double(browser: Browser, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ function Toast() {
   const { toast } = store;
   useEffect(() => {
     if (!toast) return undefined;
-    const timer = setTimeout(() => { store.toast = null; changed(); }, 8000);
+    const timer = setTimeout(() => { store.toast = null; changed(); }, toast.undo ? 20_000 : 8000); // what can be undone waits for the slow
     return () => clearTimeout(timer);
   }, [toast]);
   return html`<div class="toasts" role="status" aria-live="polite">${toast && html`<div class="toast ${toast.bad ? "bad" : ""}">

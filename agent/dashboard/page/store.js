@@ -154,7 +154,14 @@ export async function refreshFlight() {
   }
 }
 
-export async function review(said) {
+let saying = Promise.resolve(); // one after the other, and an undo after what it takes back
+
+export function review(said) {
+  saying = saying.then(() => write(said));
+  return saying;
+}
+
+async function write(said) {
   const reviewer = localStorage.getItem("reviewer") || null;
   try {
     const answer = await ask(at("/reviews"), { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ reviewer, ...said }) });
@@ -173,11 +180,14 @@ export async function review(said) {
 }
 
 export function undoLast() {
-  const last = store.undoable.at(-1);
-  if (last) return review({ crack_id: last.crack_id, undo: last.id });
-  store.toast = { text: "Nothing of yours to undo." };
-  changed();
-  return null;
+  saying = saying.then(() => { // the stream may show what was said before it is answered
+    const last = store.undoable.at(-1);
+    if (last) return write({ crack_id: last.crack_id, undo: last.id });
+    store.toast = { text: "Nothing of yours to undo." };
+    changed();
+    return null;
+  });
+  return saying;
 }
 
 export function told(row) {
