@@ -37,6 +37,7 @@ PARAMETERS: Final[list[tuple[str, dict[str, Any], int]]] = [
     ("segnet", {}, 29_443_585),  # 29.44M
     ("deepcrack", {}, 29_482_571),  # 29.48M
     ("deeplab_v3_plus", {}, 40_347_041),  # 40.35M
+    ("deeplab_v3", {}, 58_625_857),  # the paper prints none
     # reconstructions: what their docstrings say, beside the paper's figure where it prints one
     ("u_cliquenet", {}, 488_925),  # 487.77K
     ("crackseg", {}, 53_006_145),  # 53.87M
