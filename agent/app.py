@@ -36,6 +36,7 @@ from agent.place.settings import PlaceSettings
 from agent.record.reviews import Reviews
 from agent.record.room import Room
 from agent.settings import Settings
+from agent.severity.settings import severity_of
 from agent.simulate.inspection.flight import render_inspection
 from agent.simulate.inspection.telemetry import place_settings
 from agent.simulate.recall import Recall, recall_of
@@ -207,6 +208,8 @@ def demo(
         settings = settings.model_copy(update={"record": settings.record.model_copy(update={"frames": "evidence"})})
     place = PlaceSettings.model_validate(place_settings(drawn.settings))
     settings = settings.model_copy(update={"place": place})
+    if settings.severity.standard is None:  # three ranks to look at
+        settings = settings.model_copy(update={"severity": severity_of("aashto-mbei reinforced")})
     options = ReplayOptions(
         sources=(), out=record, telemetry=rendered / TELEMETRY_FILE, video=True, overwrite=overwrite
     )

@@ -117,6 +117,7 @@ def _stop(processes: Sequence[BaseProcess]) -> None:
 def _child(action: Callable[[], None], log: Path, parent: int) -> None:
     """Do a job in this process, which has no other purpose."""
     os.setpgid(0, 0)  # a terminal's Ctrl-C goes to the parent alone, which asks once
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background commands are begun without it
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(stream, 1)
     os.dup2(stream, 2)

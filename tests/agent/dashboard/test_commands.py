@@ -90,6 +90,7 @@ def test_demo_without_a_terminal_ends_by_itself_and_says_where_the_page_was(tmp_
     assert "the page: http://127.0.0.1:" in done.stdout
     record = read_flight(tmp_path / "demo/record")
     assert record.header.frames_kept == "evidence"
+    assert (record.header.standard or "").startswith("aashto-mbei"), "ranks to look at, where the settings name none"
     # a tunnel is shown by chainage and clock angle, on the page and in the report
     assert all(row.chainage_m is not None and row.clock_deg is not None for row in record.frames())
     assert "against the truth of the rendering" in done.stdout

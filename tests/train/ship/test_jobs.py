@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,7 +59,10 @@ def test_a_failure_is_told_with_its_last_line_and_the_rest_goes_on(tmp_path: Pat
     assert (tmp_path / "d").exists()
 
 
-def test_when_the_time_is_over_jobs_end_in_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("interrupts", [signal.default_int_handler, signal.SIG_IGN], ids=["terminal", "background"])
+def test_when_the_time_is_over_jobs_end_in_order(tmp_path: Path, interrupts: Any) -> None:
+    """Also where a shell began the command in the background, which leaves Ctrl-C's signal ignored."""
+    before = signal.signal(signal.SIGINT, interrupts)
     started = tmp_path / "started"
     endless = Job(name="endless", action=partial(wait_for_ever, started), done=(tmp_path / "never").exists)
 
@@ -67,6 +72,9 @@ def test_when_the_time_is_over_jobs_end_in_order(tmp_path: Path) -> None:
         def __lt__(self, _now: object) -> bool:
             return started.exists()
 
-    with pytest.raises(KeyboardInterrupt):
-        run_jobs([endless], tmp_path / "logs", until=Later())
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_jobs([endless], tmp_path / "logs", until=Later())
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (tmp_path / "ended-in-order").exists()
