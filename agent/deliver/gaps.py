@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Literal
 
 from pydantic import ValidationError
@@ -64,6 +65,16 @@ class Gaps:
             }
         )  # fmt: skip
         return entry_of(gap, self._topics)
+
+    @contextmanager
+    def undone_on_failure(self) -> Iterator[None]:
+        """Forget what the block noted if it fails: what is then dropped after all is noted again."""
+        before = dict(self._open)
+        try:
+            yield
+        except BaseException:
+            self._open = before
+            raise
 
     def seal(self) -> None:
         """Let the gaps so far grow no more: they are on their way."""

@@ -13,8 +13,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -105,7 +105,10 @@ class Outbox:
             if isinstance(exc, sqlite3.OperationalError) and not _is_full(exc):
                 raise
             self.alarm(f"the outbox's disk is full: reports are refused ({exc})")
-            self._refuse(entries, keep=True)
+            gaps = self._refusals(entries)  # written once there is room
+            grown = {gap.id for gap in gaps}
+            self._unwritten_gaps = [*(gap for gap in self._unwritten_gaps if gap.id not in grown), *gaps]
+            self.dropped.update(entry.kind for entry in entries)
             return Stored([], len(entries))
 
     def next_rows(self, kind: Kind, after: int, limit: int) -> list[Row]:
@@ -120,11 +123,13 @@ class Outbox:
         """Set a row aside that will never be taken; a gap tells of it. `resync` gives it another try."""
         with self._transaction():
             changed = outbox_rows.mark_dead(self._database, row.seq, reason)
-            self.pending -= changed
-            self.busy.discard(row.seq)
-            if changed and row.kind != "gap":
-                self.dropped[row.kind] += 1
+            told = changed and row.kind != "gap"
+            if told:
                 self._put_gap(self._gaps.note(row.kind, "refused", [(row.seq, row.id)], self._clock.now_ms()))
+        self.pending -= changed
+        self.busy.discard(row.seq)
+        if told:
+            self.dropped[row.kind] += 1
         self.alarm(f"{row.topic}: {row.id} is set aside, the broker will never take it: {reason}")
 
     def resend(self, window_s: float) -> int:
@@ -229,6 +234,7 @@ class Outbox:
     def _commit(self, entries: Sequence[Entry], acked: list[int]) -> Stored:
         fits = self._space.fits(self._database, sum(len(entry.payload) for entry in entries), reserved=False)
         kept = [entry for entry in entries if fits or entry.kind in RESERVED]
+        refused = [entry for entry in entries if not fits and entry.kind not in RESERVED]
         rows = []
         before = self.pending, self._space.evidence_bytes, self.repeated
         try:
@@ -238,14 +244,15 @@ class Outbox:
                     row = self._insert(entry)
                     if row is not None:
                         rows.append(row)
+                for gap in self._refusals(refused):  # with the others or not at all: all may come again
+                    self._put_gap(gap)
         except BaseException:
             self.pending, self._space.evidence_bytes, self.repeated = before
             raise
         self.busy.difference_update(acked)
-        refused = [entry for entry in entries if not fits and entry.kind not in RESERVED]
         if refused:
             self.alarm("the outbox is full: new reports are refused until the broker has taken some")
-            self._refuse(refused)
+            self.dropped.update(entry.kind for entry in refused)
         return Stored(rows, len(refused))
 
     def _insert(self, entry: Entry, *, saved: bool = False) -> Row | None:
@@ -316,38 +323,31 @@ class Outbox:
         rows = outbox_rows.removable(self._database, condition, [kind], DROP_CHUNK + len(self.busy))
         rows = [row for row in rows if row[0] not in self.busy][:DROP_CHUNK]
         if rows:
-            named = [(row[0], row[3]) for row in rows]
-            self._delete(rows, gap=self._gaps.note(kind, "full", named, self._clock.now_ms()))
+            self._delete(rows, unsent=kind)
             self.pending -= len(rows)
             self.dropped[kind] += len(rows)
             self.generation += 1
             self.alarm(f"the outbox is full: unsent reports of class {kind} are dropped, oldest first")
         return len(rows)
 
-    def _delete(self, rows: list[tuple[Any, ...]], gap: Entry | None = None) -> None:
+    def _delete(self, rows: list[tuple[Any, ...]], unsent: Kind | None = None) -> None:
         if not rows:
             return
         with self._transaction():
             outbox_rows.remove(self._database, [row[0] for row in rows])
-            if gap is not None:
-                self._put_gap(gap)
+            if unsent is not None:
+                named = [(row[0], row[3]) for row in rows]
+                self._put_gap(self._gaps.note(unsent, "full", named, self._clock.now_ms()))
         for row in rows:
             if row[1] is not None and self._folder:
                 (self._folder / outbox_file.EVIDENCE / row[1]).unlink(missing_ok=True)
                 self._space.evidence_bytes -= row[2]
 
-    def _refuse(self, entries: Sequence[Entry], *, keep: bool = False) -> None:
-        """Count entries that found no room, and note a gap, to be written at once or once there is room."""
-        for kind in KINDS:
-            named = [(None, entry.id) for entry in entries if entry.kind == kind]
-            if named:
-                self.dropped[kind] += len(named)
-                gap = self._gaps.note(kind, "refused_full", named, self._clock.now_ms())
-                if keep:
-                    self._unwritten_gaps = [entry for entry in self._unwritten_gaps if entry.id != gap.id] + [gap]
-                    continue
-                with self._transaction():
-                    self._put_gap(gap)
+    def _refusals(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return the gaps that tell of entries which found no room."""
+        named = {kind: [(None, entry.id) for entry in entries if entry.kind == kind] for kind in KINDS}
+        now_ms = self._clock.now_ms()
+        return [self._gaps.note(kind, "refused_full", some, now_ms) for kind, some in named.items() if some]
 
     def _flush_gaps(self) -> None:
         """Write gaps that found no room when they arose."""
@@ -366,8 +366,10 @@ class Outbox:
         if not outbox_rows.replace_payload(self._database, gap.id, gap.payload):
             self._insert(gap)
 
-    def _transaction(self) -> AbstractContextManager[None]:
-        return outbox_rows.transaction(self._database)
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._gaps.undone_on_failure(), outbox_rows.transaction(self._database):
+            yield
 
 
 def _is_full(exc: sqlite3.OperationalError) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +225,29 @@ class TestFull:
         self.fill(outbox, crack, 1000, "low", first=100)
         outbox.busy.clear()
         assert outbox.next_rows("crack_low", 0, 1)[0].seq == 1
+
+    @pytest.mark.parametrize("severity", ["low", "moderate"], ids=["dropped", "refused"])
+    def test_what_could_not_be_written_is_told_once_when_it_can(
+        self, opened: Open, crack: Make, tmp_path: Path, severity: str
+    ) -> None:
+        """Room is made or refused in a transaction that fails, for whatever reason, and then again."""
+        outbox = opened(max_mb=2)
+        refused = 1000 - self.fill(outbox, crack, 1000, severity)
+        assert len(gaps(outbox)) == 1
+        no = "CREATE TRIGGER no BEFORE INSERT ON event WHEN NEW.class = 'gap' BEGIN SELECT RAISE(ABORT, 'no'); END"
+        with closing(sqlite3.connect(tmp_path / "box" / "outbox.sqlite3", isolation_level=None)) as other:
+            other.execute(no)
+            for _ in range(3):
+                with pytest.raises(sqlite3.IntegrityError):
+                    self.fill(outbox, crack, 500, severity, first=5000)
+            other.execute("DROP TRIGGER no")
+            refused += 500 - self.fill(outbox, crack, 500, severity, first=8000)
+            ((written,),) = other.execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'")
+        told = gaps(outbox)
+        in_gaps = sum(gap.count or 0 for gap in told)
+        assert in_gaps == outbox.dropped.total()
+        here = len(outbox.next_rows("crack_low", 0, 9999)) + len(outbox.next_rows("crack", 0, 9999))
+        assert here + in_gaps == written - len(told) + refused
 
     def test_a_gap_that_is_sent_grows_no_more(self, opened: Open, crack: Make) -> None:
         outbox = opened(max_mb=2)
