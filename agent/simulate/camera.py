@@ -60,7 +60,7 @@ def take_picture(rng: np.random.Generator, light: Float32, camera: Camera) -> UI
         shot += seen
         seen = shot
     picture: UInt8 = np.clip(seen * np.float32(255) + np.float32(0.5), 0, 255).astype(np.uint8)
-    return picture if camera.jpeg_quality is None else jpeg(picture, camera.jpeg_quality)
+    return as_file(picture, camera.jpeg_quality)[0]
 
 
 def lamp_light(rng: np.random.Generator, height: int, width: int, fall_off: float) -> Float32:
@@ -80,8 +80,10 @@ def motion_kernel(length_px: float, angle_deg: float) -> Float32:
     return np.asarray(kernel / kernel.sum(), np.float32)
 
 
-def jpeg(picture_rgb: UInt8, quality: int) -> UInt8:
-    """Return the picture after JPEG compression at `quality`, 1 to 100."""
-    _, data = cv2.imencode(".jpg", picture_rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+def as_file(picture_rgb: UInt8, quality: int | None) -> tuple[UInt8, bytes | None]:
+    """Return the picture as read back from the camera's JPEG, and that file; as it is and None without a quality."""
+    if quality is None:
+        return picture_rgb, None
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(picture_rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
-    return np.ascontiguousarray(decoded[..., ::-1])
+    return np.ascontiguousarray(decoded[..., ::-1]), data.tobytes()

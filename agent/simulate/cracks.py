@@ -82,6 +82,14 @@ class CrackShape:
             halo_reach=self.halo_reach * scale,
         )
 
+    def placed(self, rng: np.random.Generator, box: tuple[float, float, float, float]) -> CrackShape:
+        """Move it somewhere into a box (left, top, right, bottom); one too large is shortened to fit, width kept."""
+        left, top, right, bottom = self.bounds
+        size, room = np.array([right - left, bottom - top]), np.array([box[2] - box[0], box[3] - box[1]])
+        factor = min(1.0, *(room / np.maximum(size, 1e-9)))
+        at = np.array(box[:2]) + rng.uniform(0, 1, 2) * (room - factor * size)
+        return self.transformed(np.column_stack([factor * np.eye(2), at - factor * np.array([left, top])]), 1.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CrackLayer:

@@ -15,9 +15,9 @@ from typing import Final
 import cv2
 import numpy as np
 
-from agent.contract.arrays import Bool, Float32, Float64, UInt8
+from agent.contract.arrays import Bool, Float32, Float64
 from agent.contract.frame import Frame, Pose, Scale
-from agent.simulate.camera import Camera, lamp_light, take_picture
+from agent.simulate.camera import Camera, as_file, lamp_light, take_picture
 from agent.simulate.cracks import CrackShape, draw, grow_crack, paint
 from agent.simulate.noise import as_float32
 from agent.simulate.scene import SceneKind, SceneSettings
@@ -102,7 +102,7 @@ class RenderedFlight:
             exposure=rng.uniform(0.97, 1.03),
             noise=s.noise,
         )
-        picture, encoded = _as_file(take_picture(rng, light * lamp[..., None], camera), s.jpeg_quality)
+        picture, encoded = as_file(take_picture(rng, light * lamp[..., None], camera), s.jpeg_quality)
         frame = Frame(
             index=index,
             name=f"{index:06d}",
@@ -175,17 +175,8 @@ def _crack_wall(s: SceneSettings, length: float, height: float) -> tuple[CrackSh
             branching=rng.uniform(0, 1.8),
         )
         box = (margin + (i + 0.05) * stretch, margin, margin + (i + 0.95) * stretch, height - margin)
-        cracks.append(_placed(rng, crack, box))
+        cracks.append(crack.placed(rng, box))
     return tuple(cracks)
-
-
-def _placed(rng: np.random.Generator, crack: CrackShape, box: tuple[float, float, float, float]) -> CrackShape:
-    """Move the crack somewhere into the box; one too large is shortened to fit, its width kept."""
-    left, top, right, bottom = crack.bounds
-    size, room = np.array([right - left, bottom - top]), np.array([box[2] - box[0], box[3] - box[1]])
-    factor = min(1.0, *(room / np.maximum(size, 1e-9)))
-    at = np.array(box[:2]) + rng.uniform(0, 1, 2) * (room - factor * size)
-    return crack.transformed(np.column_stack([factor * np.eye(2), at - factor * np.array([left, top])]), 1.0)
 
 
 def _touches(crack: CrackShape, width: int, height: int) -> bool:
@@ -212,12 +203,3 @@ def _look_at(wall: Wall, pose: Pose, mm_per_px: float, s: SceneSettings) -> Floa
             borderMode=cv2.BORDER_REFLECT_101,
         )
     )
-
-
-def _as_file(picture_rgb: UInt8, quality: int | None) -> tuple[UInt8, bytes | None]:
-    """The picture as read back from the camera's file, and that file."""
-    if quality is None:
-        return picture_rgb, None
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(picture_rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
-    return np.ascontiguousarray(decoded[..., ::-1]), data.tobytes()

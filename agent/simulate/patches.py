@@ -11,7 +11,7 @@ import numpy as np
 from agent.contract.arrays import Bool, Float32, UInt8
 from agent.simulate import distractors
 from agent.simulate.camera import Camera, lamp_light, random_camera, take_picture
-from agent.simulate.cracks import CrackShape, draw, grow_crack, map_cracking, paint
+from agent.simulate.cracks import CrackLayer, CrackShape, draw, grow_crack, map_cracking, paint
 from agent.simulate.noise import log_uniform
 from agent.simulate.surface import Material, render_surface
 
@@ -66,17 +66,39 @@ def render_patch(
     camera = random_camera(rng, float(surface[::2, ::2].mean()))
     cracks = crossing_cracks(rng, size, width_px, visible_darkness(surface, camera), crowd) if cracked else ()
     layer = draw(cracks, size, size)
-    light = paint(surface, cracks, layer)
+    return photographed(rng, paint(surface, cracks, layer), cracks, layer, camera, shadow_share=0.25)
+
+
+def photographed(
+    rng: np.random.Generator,
+    light: Float32,
+    cracks: tuple[CrackShape, ...],
+    layer: CrackLayer,
+    camera: Camera,
+    *,
+    shadow_share: float,
+) -> Patch:
+    """Return the patch of a painted surface, after what may hide, shade and light it, its margin cut off.
+
+    Args:
+        rng: the source of everything random.
+        light: (H, W, 3), with the margin and the cracks; it is changed.
+        cracks: in px of it.
+        layer: of the same cracks.
+        camera: that takes the picture.
+        shadow_share: probability of a shadow, [0, 1].
+    """
+    size = len(light)
     coverage, mask = layer.coverage, layer.mask
     if rng.random() < 0.08:  # something lies over the crack, and hides it
         hidden = distractors.cable(rng, light)
         coverage, mask = coverage * (1 - hidden), mask & (hidden < 0.5)
-    if rng.random() < 0.25:
+    if rng.random() < shadow_share:
         distractors.shadow(rng, light)
     if rng.random() < 0.4:
         light = light * lamp_light(rng, size, size, rng.uniform(0.05, 0.5))[..., None]
     picture = take_picture(rng, light, camera)
-    inner = slice(MARGIN_PX, MARGIN_PX + size_px)
+    inner = slice(MARGIN_PX, size - MARGIN_PX)
     shift = np.array([[1.0, 0.0, -MARGIN_PX], [0.0, 1.0, -MARGIN_PX]])
     return Patch(
         image_rgb=np.ascontiguousarray(picture[inner, inner]),

@@ -14,12 +14,12 @@ import numpy as np
 
 from agent.contract.arrays import Float32
 from agent.simulate import distractors
-from agent.simulate.camera import Camera, lamp_light, random_camera, take_picture
+from agent.simulate.camera import Camera, random_camera
 from agent.simulate.cracks import draw, paint
 from agent.simulate.inspection import wear
 from agent.simulate.inspection.texture import asphalt, concrete, light_from, shaded
 from agent.simulate.noise import as_float32, grain, log_uniform, smoothstep, value_noise
-from agent.simulate.patches import MARGIN_PX, REFERENCE_PX, Patch, crossing_cracks, visible_darkness
+from agent.simulate.patches import MARGIN_PX, REFERENCE_PX, Patch, crossing_cracks, photographed, visible_darkness
 
 CONCRETE_SHARE = 0.55
 
@@ -52,24 +52,7 @@ def render_close_up(
     camera = _camera(rng, float(lit[::2, ::2].mean()))
     cracks = crossing_cracks(rng, size, width_px, visible_darkness(lit, camera), crowd) if cracked else ()
     layer = draw(cracks, size, size)
-    light = paint(lit, cracks, layer)
-    coverage, mask = layer.coverage, layer.mask
-    if rng.random() < 0.08:  # something lies over the crack, and hides it
-        hidden = distractors.cable(rng, light)
-        coverage, mask = coverage * (1 - hidden), mask & (hidden < 0.5)
-    if rng.random() < 0.2:
-        distractors.shadow(rng, light)
-    if rng.random() < 0.4:
-        light = light * lamp_light(rng, size, size, rng.uniform(0.05, 0.5))[..., None]
-    picture = take_picture(rng, light, camera)
-    inner = slice(MARGIN_PX, MARGIN_PX + size_px)
-    shift = np.array([[1.0, 0.0, -MARGIN_PX], [0.0, 1.0, -MARGIN_PX]])
-    return Patch(
-        image_rgb=np.ascontiguousarray(picture[inner, inner]),
-        mask=np.ascontiguousarray(mask[inner, inner]),
-        coverage=np.ascontiguousarray(coverage[inner, inner]),
-        cracks=tuple(crack.transformed(shift, 1.0) for crack in cracks),
-    )
+    return photographed(rng, paint(lit, cracks, layer), cracks, layer, camera, shadow_share=0.2)
 
 
 def _camera(rng: np.random.Generator, brightness: float) -> Camera:

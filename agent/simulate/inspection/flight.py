@@ -17,7 +17,7 @@ import numpy as np
 
 from agent.contract.arrays import Float32, Float64, UInt8
 from agent.contract.frame import Frame
-from agent.simulate.camera import Camera, take_picture
+from agent.simulate.camera import Camera, as_file, take_picture
 from agent.simulate.cracks import CrackShape, draw, grow_crack, paint
 from agent.simulate.flight import RenderedFrame
 from agent.simulate.inspection import fixtures, telemetry
@@ -233,7 +233,7 @@ class InspectionFlight:
             noise=optics.noise,
         )
         lit = as_float32(scene * _vignette(optics.height_px, optics.width_px)[..., None])
-        return _as_file(take_picture(rng, _toned(lit), camera), optics.jpeg_quality)
+        return as_file(take_picture(rng, _toned(lit), camera), optics.jpeg_quality)
 
 
 def render_inspection(settings: InspectionSettings) -> InspectionFlight:
@@ -269,17 +269,8 @@ def _crack_wall(s: InspectionSettings, rig: Rig) -> tuple[CrackShape, ...]:
             step=mm,
             branching=rng.uniform(0, 1.8),
         )
-        cracks.append(_placed(rng, crack, (low + (i + 0.05) * stretch, -half, low + (i + 0.95) * stretch, half)))
+        cracks.append(crack.placed(rng, (low + (i + 0.05) * stretch, -half, low + (i + 0.95) * stretch, half)))
     return tuple(cracks)
-
-
-def _placed(rng: np.random.Generator, crack: CrackShape, box: tuple[float, float, float, float]) -> CrackShape:
-    """Move the crack somewhere into the box; one too large is shortened to fit, its width kept."""
-    left, top, right, bottom = crack.bounds
-    size, room = np.array([right - left, bottom - top]), np.array([box[2] - box[0], box[3] - box[1]])
-    factor = min(1.0, *(room / np.maximum(size, 1e-9)))
-    at = np.array(box[:2]) + rng.uniform(0, 1, 2) * (room - factor * size)
-    return crack.transformed(np.column_stack([factor * np.eye(2), at - factor * np.array([left, top])]), 1.0)
 
 
 def _seen(wall: Wall, maps: Float32, along_mm: float, mm_per_px: float) -> tuple[Float32, Float32]:
@@ -305,12 +296,3 @@ def _toned(scene: Float32) -> Float32:
     """Return the scene with its highlights rolled off, as cameras do: straight up to 0.75, towards 1 above."""
     over = np.maximum(scene - np.float32(0.75), 0)
     return as_float32(np.minimum(scene, 0.75) + np.float32(0.25) * (1 - np.exp(-over / np.float32(0.25))))
-
-
-def _as_file(picture_rgb: UInt8, quality: int | None) -> tuple[UInt8, bytes | None]:
-    """The picture as read back from the camera's file, and that file."""
-    if quality is None:
-        return picture_rgb, None
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(picture_rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
-    return np.ascontiguousarray(decoded[..., ::-1]), data.tobytes()
