@@ -76,6 +76,13 @@ class CloseUpSource(PoolSource):
     name: str = "close_ups"
 
 
+class ViewSource(PoolSource):
+    """Frames of rendered flights: joints, bolts, cables, lamps and what age leaves, at any scale."""
+
+    kind: Literal["views"]
+    name: str = "views"
+
+
 class PairSource(_Source):
     """Photos with masks, by default in `images/` and `masks/` of equal stems; above 127 is crack."""
 
@@ -107,7 +114,9 @@ class ClassSource(_Source):
     groups: Grouping = Grouping()
 
 
-Source: TypeAlias = Annotated[RenderedSource | CloseUpSource | PairSource | ClassSource, Field(discriminator="kind")]
+Source: TypeAlias = Annotated[
+    RenderedSource | CloseUpSource | ViewSource | PairSource | ClassSource, Field(discriminator="kind")
+]
 
 
 class Augment(Strict):
@@ -386,7 +395,13 @@ def _apply(raw: dict[str, Any], override: str) -> None:
             raise ConfigError(f"{override!r}: {text!r} is not a YAML value") from exc
 
 
-_KINDS: Final = {"rendered", "pairs", "classes"}  # pydantic names the member of a union in a fault's place
+_KINDS: Final = {
+    "rendered",
+    "close_ups",
+    "views",
+    "pairs",
+    "classes",
+}  # pydantic names the member of a union in a fault's place
 
 
 def _faults(exc: ValidationError) -> Iterator[str]:

@@ -72,8 +72,8 @@ class CrackTask(lightning.LightningModule):
         # it has no place in the checkpoint
 
     def on_fit_start(self) -> None:
-        """Bring weights into the order of memory that a GPU's convolutions take."""
-        if self.device.type == "cuda":
+        """Bring weights into the order of memory that a GPU's convolutions take, and a CPU's in bfloat16."""
+        if self.device.type == "cuda" or self._settings.compute.precision == "bf16-mixed":
             for net in (self.net, *self._teacher):
                 net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 

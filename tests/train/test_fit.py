@@ -235,7 +235,8 @@ def test_every_config_makes_a_step_and_says_how_it_is_launched(config: Path, pho
     sources = []
     for source in settings.data.sources:
         pool: dict[str, object] = {"count": 4, "size_px": 64}
-        kinds: dict[str, dict[str, object]] = {"rendered": pool, "close_ups": pool, "pairs": {"folder": "pairs"}}
+        kinds: dict[str, dict[str, object]] = dict.fromkeys(("rendered", "close_ups", "views"), pool)
+        kinds["pairs"] = {"folder": "pairs"}
         small = kinds.get(source.kind, {"folder": "classes"})
         sources.append(source.model_copy(update={**small, "validation": 0.5, "validation_limit": 2}))
     data = settings.data.model_copy(update={"root": photos, "crop_px": 64, "sources": tuple(sources)})

@@ -13,19 +13,32 @@ import numpy as np
 
 from agent.contract.arrays import Bool, UInt8
 from agent.simulate.inspection.close_ups import render_close_up
-from agent.simulate.patches import Patch, render_patch
+from agent.simulate.inspection.views import render_view
+from agent.simulate.patches import render_patch
 from train.data.picture import Picture
 
 CHUNK: Final = 50  # patches of a kept file
-Kind: TypeAlias = Literal["rendered", "close_ups"]
+Kind: TypeAlias = Literal["rendered", "close_ups", "views"]
 _STREAM = 0x5EED  # keeps the pool's random numbers apart from those of the crops
 
 
+class _Drawn(Protocol):
+    @property
+    def image_rgb(self) -> UInt8: ...
+
+    @property
+    def mask(self) -> Bool: ...
+
+
 class _Drawer(Protocol):
-    def __call__(self, rng: np.random.Generator, size_px: int, /) -> Patch: ...
+    def __call__(self, rng: np.random.Generator, size_px: int, /) -> _Drawn: ...
 
 
-_DRAWERS: Final[Mapping[Kind, _Drawer]] = {"rendered": render_patch, "close_ups": render_close_up}
+_DRAWERS: Final[Mapping[Kind, _Drawer]] = {
+    "rendered": render_patch,
+    "close_ups": render_close_up,
+    "views": render_view,
+}
 
 
 class RenderedPool:
@@ -35,7 +48,7 @@ class RenderedPool:
         name: what to call it.
         count: patches.
         size_px: their edge, px.
-        kind: painted flat, or with relief.
+        kind: painted flat, with relief, or as a camera sees it on a flight.
         seed: patch i follows from this seed and i alone, so a longer pool begins like a shorter one.
         cache: folder that keeps rendered patches, in files that processes may write side by side; None for none.
         on_progress: called with the patches done so far, after each.

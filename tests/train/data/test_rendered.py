@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.rendered import RenderedPool
+from train.data.rendered import Kind, RenderedPool
 
 
 def test_a_longer_pool_begins_like_a_shorter_one_and_another_seed_gives_another() -> None:
@@ -24,12 +24,12 @@ def test_a_longer_pool_begins_like_a_shorter_one_and_another_seed_gives_another(
     assert short.sha256() == RenderedPool("r", count=2, size_px=48, seed=1).sha256() != other.sha256()
 
 
-def test_close_ups_are_a_pool_of_their_own_in_files_of_their_own(tmp_path: Path) -> None:
-    flat = RenderedPool("r", count=2, size_px=64, seed=1, cache=tmp_path)
-    relief = RenderedPool("r", count=2, size_px=64, seed=1, kind="close_ups", cache=tmp_path)
-    assert flat.sha256() != relief.sha256()
-    assert relief.sha256() == RenderedPool("r", count=2, size_px=64, seed=1, kind="close_ups").sha256()
-    assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == ["close_ups", "rendered"]
+def test_each_kind_is_a_pool_of_its_own_in_files_of_its_own(tmp_path: Path) -> None:
+    kinds: tuple[Kind, ...] = ("close_ups", "rendered", "views")
+    pools = {RenderedPool("r", count=2, size_px=64, seed=1, kind=kind, cache=tmp_path).sha256() for kind in kinds}
+    assert pools == {RenderedPool("r", count=2, size_px=64, seed=1, kind=kind).sha256() for kind in kinds}
+    assert len(pools) == 3
+    assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == list(kinds)
 
 
 def test_a_patch_is_cracked_where_its_mask_says_so() -> None:
