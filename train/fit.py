@@ -132,6 +132,7 @@ def _fit(settings: Settings, place: Place, *, resume: bool, progress: bool, unti
     leaks = leaking(sides) if place.first and settings.data.near_duplicates == "report" else ()
     torch.manual_seed(settings.seed)
     task = CrackTask(settings, sides, _teacher(settings))
+    _begin(task, settings)
     record = {**_record(settings, task, sides), "near_duplicates": leaks}
     if place.first:
         _write_json(folder / RUN_NAME, record)
@@ -153,6 +154,22 @@ def _fit(settings: Settings, place: Place, *, resume: bool, progress: bool, unti
     if place.first:
         _write_json(folder / RUN_NAME, {**record, "result": result.model_dump(mode="json")})
     return result
+
+
+def _begin(task: CrackTask, settings: Settings) -> None:
+    """Give a network the weights that it is to begin with."""
+    if settings.start is None:
+        return
+    net, passport = load_checkpoint(settings.start, variance_head=True)
+    try:
+        for one in (task.net, task.averaged.module):
+            one.load_state_dict(net.state_dict())
+    except RuntimeError as exc:
+        held, wanted = passport.settings.model, settings.model
+        raise ConfigError(
+            f"start={settings.start}: holds {held.name} {held.options}, whose weights do not fit "
+            f"{wanted.name} {wanted.options} with loss.name={settings.loss.name}; begin with one of the same kind"
+        ) from exc
 
 
 def _teacher(settings: Settings) -> torch.nn.Module | None:

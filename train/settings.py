@@ -309,6 +309,9 @@ class Settings(Strict):
     optimiser: Optimiser = Optimiser()
     compute: Compute = Compute()
     gate: GateLabel = GateLabel()
+    start: Path | None = Field(
+        default=None, description="Checkpoint of the same network whose averaged weights a run begins with; null: none."
+    )
     teacher: Teacher | None = Field(default=None, description="For a segmenter.")
     judging: Judging = Judging()
 

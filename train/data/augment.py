@@ -16,7 +16,7 @@ import numpy as np
 from agent.contract.arrays import Bool, Float32, Float64, UInt8
 from train.settings import Augment, Border
 
-_BORDERS: Final[Mapping[Border, int]] = {"reflect": cv2.BORDER_REFLECT_101, "nearest": cv2.BORDER_REPLICATE}
+BORDERS: Final[Mapping[Border, int]] = {"reflect": cv2.BORDER_REFLECT_101, "nearest": cv2.BORDER_REPLICATE}
 _THIN = 0.4  # a reduced pixel is crack from this share on: at 0.5 a crack of 1 px vanishes when the picture is halved
 
 
@@ -102,7 +102,7 @@ def _moved(
 
     def sampled(content: UInt8) -> UInt8:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        warped = cv2.warpAffine(content, inverse, (side, side), flags=flags, borderMode=_BORDERS[augment.border])
+        warped = cv2.warpAffine(content, inverse, (side, side), flags=flags, borderMode=BORDERS[augment.border])
         return np.asarray(warped, np.uint8)
 
     truth = None if mask is None else sampled(mask.view(np.uint8) * np.uint8(255)) >= 255 * _THIN
@@ -127,10 +127,10 @@ def pad(
     below, right = max(height - image_rgb.shape[0], 0), max(width - image_rgb.shape[1], 0)
     if not below and not right:
         return image_rgb, mask
-    grown = cv2.copyMakeBorder(image_rgb, 0, below, 0, right, _BORDERS[border])
+    grown = cv2.copyMakeBorder(image_rgb, 0, below, 0, right, BORDERS[border])
     if mask is None:
         return np.asarray(grown, np.uint8), None
-    truth = cv2.copyMakeBorder(mask.view(np.uint8), 0, below, 0, right, _BORDERS[border])
+    truth = cv2.copyMakeBorder(mask.view(np.uint8), 0, below, 0, right, BORDERS[border])
     return np.asarray(grown, np.uint8), truth.astype(np.bool_)
 
 

@@ -4,9 +4,9 @@ The sets are small: a few thousand pictures are a few gigabytes with their small
 processes to decode and to warp pictures one by one would mostly wait. Here a batch is a gather with four neighbours,
 and what a camera does to a picture is a few products over the batch.
 
-Batch i of epoch e is a pure function of the run's seed, e and i, on one kind of device: numpy draws where crops lie and
-how they look, torch the noise alone. A difference to `train.data.augment`: a picture that is smaller than the crop is
-continued on all sides.
+Batch i of epoch e is a pure function of the run's seed, e and i, on one kind of device (a CPU takes OpenCV's warp,
+which rounds places to 1/32 px): numpy draws where crops lie and how they look, torch the noise alone. A difference to
+`train.data.augment`: a picture that is smaller than the crop is continued on all sides.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch.utils.data import Dataset
 
 from agent.contract.arrays import UInt8
 from agent.errors import InputError
+from train.data.augment import BORDERS, sampling_matrix
 from train.data.camera import photographed
 from train.data.crops import Batch, Part
 from train.data.truth import margin, widened
@@ -143,12 +144,34 @@ class ResidentPictures:
             size_px: edge of the crops, px.
             border: what fills a crop beyond its picture.
         """
+        made = self._warped if self.device.type == "cpu" else self.gathered
+        return made(draws, size_px, border)
+
+    def gathered(self, draws: Draws, size_px: int, border: Border = "reflect") -> Tensor:
+        """Return `crops` as a GPU makes them: all of a level at once."""
         level = _level(draws.scale)
         out = torch.empty((len(level), _CHANNELS, size_px, size_px), device=self.device)
         for at in np.unique(level):
             chosen = np.flatnonzero(level == at)
             out[torch.from_numpy(chosen).to(self.device)] = self._gathered(draws, chosen, int(at), size_px, border)
         return out
+
+    def _warped(self, draws: Draws, size_px: int, border: Border) -> Tensor:
+        """Return `crops` as a CPU makes them several times as fast: one by one, places rounded to 1/32 px."""
+        level = _level(draws.scale)
+        out = np.empty((len(level), size_px, size_px, _CHANNELS), np.uint8)
+        flags, middle = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, (size_px - 1) / 2
+        for at, (depth, picture) in enumerate(zip(level, draws.picture, strict=True)):
+            height, width = self._level_sizes[depth, picture]
+            start = self._offsets[depth, picture]
+            content = self._pixels[depth][start : start + height * width].numpy().reshape(height, width, _CHANNELS)
+            step = 1 / (draws.scale[at] * 2.0**depth)  # px of this level per px of the crop
+            mirror = np.diag([-1.0 if draws.mirrored[at] else 1.0, 1.0])
+            turn = step * sampling_matrix(draws.angle[at], 0.0) @ mirror @ sampling_matrix(0.0, draws.shear[at])
+            centre = draws.centre_yx[at, ::-1] / 2.0**depth - 0.5
+            place = np.column_stack([turn, centre - turn @ (middle, middle)])
+            out[at] = cv2.warpAffine(content, place, (size_px, size_px), flags=flags, borderMode=BORDERS[border])
+        return torch.from_numpy(out).permute(0, 3, 1, 2).float()
 
     def _gathered(self, draws: Draws, chosen: NDArray[np.int64], level: int, size_px: int, border: Border) -> Tensor:
         def sent(values: NDArray[np.generic], kind: torch.dtype) -> Tensor:

@@ -17,6 +17,7 @@ from train.settings import PairSource, PoolSource, Settings, Share, Source, load
 
 Net = Literal["segmenter", "gate"]
 FINAL: Final = "final"
+BASE: Final = "base"
 
 
 class Variant(Strict):
@@ -67,6 +68,11 @@ class Plan(Strict):
     parallel: PositiveInt = Field(default=1, description="Runs side by side.")
     set: tuple[str, ...] = Field(default=(), description="section.key=value for every run.")
     resamples: int = Field(default=1000, ge=0, description="Of images, for the intervals.")
+    base: Path | None = Field(
+        default=None,
+        description="Settings of a run on rendered pictures alone, whose weights every segmenter that ships, its "
+        "folds' too, begins with; relative to the plan. Null: each begins by itself.",
+    )
     bundles: dict[str, BundlePlan]
 
 
@@ -77,7 +83,7 @@ class Run:
     name: str  # of the job, and its folder below the plan's
     bundle: str
     net: Net
-    role: str  # main, teacher, or the variant's name
+    role: str  # main, teacher, base, or the variant's name
     settings: Settings
     fold: int | None = None
     asked: tuple[Source, ...] = ()  # sets that it never saw and is asked about, in the place of its fold
@@ -103,7 +109,9 @@ def read_plan(path: Path) -> Plan:
 
 
 def runs_of(plan: Plan, path: Path, bundle: str, overrides: Sequence[str] = ()) -> list[Run]:
-    """Return every training run of a bundle, in an order in which teachers come before their pupils.
+    """Return every training run of a bundle, in an order in which what others begin with or learn from comes first.
+
+    The base is every bundle's.
 
     Args:
         plan: as read.
@@ -116,7 +124,36 @@ def runs_of(plan: Plan, path: Path, bundle: str, overrides: Sequence[str] = ()) 
     """
     chosen = plan.bundles[bundle]
     common = (*plan.set, *overrides)
-    return list(_runs(plan, chosen, path.parent, bundle, common))
+    base = [] if plan.base is None else [_base(plan, path.parent / plan.base, path.parent, common)]
+    return [*base, *_runs(plan, chosen, path.parent, bundle, common)]
+
+
+def _base(plan: Plan, file: Path, beside: Path, common: Sequence[str]) -> Run:
+    """Return the run that others begin with; it is asked about every set with masks that the plan knows."""
+    settings = load(file, common)
+    photos = [source.name for source in settings.data.sources if not isinstance(source, PoolSource)]
+    if photos:
+        raise ConfigError(
+            f"{file}: a base learns from rendered pictures alone, since folds begin with it; take out {photos[0]}"
+        )
+    name = f"{BASE}/rendered"
+    sources = [_shared(source, plan) for source in settings.data.sources]
+    update = {"name": BASE, "out": plan.out / name, "data": {**settings.data.model_dump(), "sources": sources}}
+    known: dict[str, Source] = {}
+    for chosen in plan.bundles.values():
+        for source in (*load(beside / chosen.segmenter, common).data.sources, *chosen.unseen):
+            if isinstance(source, PairSource):
+                known.setdefault(source.name, source)
+    made = Settings.model_validate({**settings.model_dump(), **update})
+    return Run(name=name, bundle="", net="segmenter", role=BASE, settings=made, asked=tuple(known.values()))
+
+
+def _shared(source: Source, plan: Plan) -> dict[str, Any]:
+    """Return a source as the plan's runs share it: pools are drawn once for all."""
+    raw = source.model_dump()
+    if isinstance(source, PoolSource):
+        raw |= {"cache": source.cache or plan.out / "rendered", "pool_seed": source.pool_seed or 0}
+    return raw
 
 
 def _runs(plan: Plan, chosen: BundlePlan, beside: Path, bundle: str, common: Sequence[str]) -> Iterator[Run]:
@@ -138,10 +175,13 @@ def _runs(plan: Plan, chosen: BundlePlan, beside: Path, bundle: str, common: Seq
             "seed": settings.seed + seed,
             "data": _data(settings, plan, chosen, more.get("fold"), more.pop("without", ())),
         }
+        if plan.base is not None and net == "segmenter" and role == "main":
+            update["start"] = plan.out / BASE / "rendered" / LAST
+            more["needs"] = (f"{BASE}/rendered",)
         teacher = more.pop("teacher", None)
         if teacher is not None:
             update["teacher"] = {"checkpoint": plan.out / teacher / LAST, "weight": chosen.teacher_weight}
-            more["needs"] = (teacher,)
+            more["needs"] = (*more.get("needs", ()), teacher)
         made = Settings.model_validate({**settings.model_dump(), **update})
         return Run(name=name, bundle=bundle, net=net, role=role, settings=made, **more)
 
@@ -190,10 +230,8 @@ def _data(
     for source in data.sources:
         if source.name in without:
             continue
-        raw = source.model_dump()
-        if isinstance(source, PoolSource):
-            raw |= {"cache": source.cache or plan.out / "rendered", "pool_seed": source.pool_seed or 0}
-        elif fold is None and source.validation:
+        raw = _shared(source, plan)
+        if not isinstance(source, PoolSource) and fold is None and source.validation:
             raw["validation"] = chosen.final_validation
         sources.append(raw)
     folds = {"folds": None, "fold": None} if fold is None else {"folds": chosen.folds, "fold": fold}

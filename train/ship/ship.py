@@ -29,7 +29,7 @@ from train.settings import PairSource, PoolSource, Settings, Source
 from train.ship.figures import Answers, BundleFigures, bundle_figures
 from train.ship.held import FILE, Held, hold
 from train.ship.jobs import Job, ShipError, run_jobs
-from train.ship.plan import FINAL, BundlePlan, Plan, Run, read_plan, runs_of
+from train.ship.plan import BASE, FINAL, BundlePlan, Plan, Run, read_plan, runs_of
 from train.ship.tables import as_markdown
 from train.validation import Figure, Validation
 
@@ -72,8 +72,8 @@ def ship(
     runs = {name: runs_of(plan, path, name, overrides) for name in names}
     jobs = _rendering([run for some in runs.values() for run in some])
     rendered = tuple(job.name for job in jobs)
-    for some in runs.values():
-        jobs += [_job(run, rendered) for run in some]
+    each = {run.name: run for some in runs.values() for run in some}  # the base is every bundle's
+    jobs += [_job(run, rendered) for run in each.values()]
     limit = None if minutes is None else begun + 60 * minutes
     failed = run_jobs(jobs, plan.out / "logs", parallel=parallel or plan.parallel, until=limit, told=told)
     if failed:
@@ -96,8 +96,8 @@ def steps_planned(path: Path, only: Sequence[str] = (), overrides: Sequence[str]
     """
     plan = read_plan(path)
     found = [run for name in plan.bundles if not only or name in only for run in runs_of(plan, path, name, overrides)]
-    chosen = [(run.name, run.settings.optimiser) for run in found]
-    return [(name, opt.epochs * opt.steps_per_epoch, opt.batch) for name, opt in chosen]
+    chosen = {run.name: run.settings.optimiser for run in found}  # the base is every bundle's
+    return [(name, opt.epochs * opt.steps_per_epoch, opt.batch) for name, opt in chosen.items()]
 
 
 def _rendering(runs: Sequence[Run]) -> list[Job]:
@@ -203,7 +203,7 @@ def _compared_folds(chosen: BundlePlan) -> set[int]:
 def _variants(chosen: BundlePlan, runs: Sequence[Run]) -> dict[str, list[Held]]:
     """Return each variant's answers, a seed at a time; those of sets that it never saw under a name of theirs."""
     found: dict[str, list[Held]] = {}
-    for role in chosen.variants:
+    for role in (*chosen.variants, BASE):
         own = [run for run in runs if run.role == role]
         seeds = sorted({run.settings.seed for run in own if run.fold is not None})
         by_seed = [[r for r in own if r.fold is not None and r.settings.seed == seed] for seed in seeds]

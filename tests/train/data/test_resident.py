@@ -98,13 +98,15 @@ def test_image_and_mask_move_together_at_any_angle_and_scale() -> None:
         assert 0.05 < float(batch.mask.mean()) < 0.6
 
 
+@pytest.mark.parametrize("way", ["of a CPU", "of a GPU"])
 @pytest.mark.parametrize("border", ["reflect", "nearest"])
-def test_a_crop_lies_where_opencv_says(border: Border) -> None:
+def test_a_crop_lies_where_opencv_says(border: Border, way: str) -> None:
     rng = np.random.default_rng(0)
     image = cv2.GaussianBlur(rng.integers(0, 256, (120, 90, 3), dtype=np.uint8), (0, 0), 2).astype(np.uint8)
     kept = one(image, np.zeros((120, 90), np.bool_), cracked=False)
     draws = kept.draw(rng, 6, 48, Augment(scale=(1.0, 2.0), turn_deg=20, shear_deg=20, shift=0.4, seek=0))
-    found = kept.crops(draws, 48, border)[:, :3].permute(0, 2, 3, 1).numpy()
+    made = kept.crops if way == "of a CPU" else kept.gathered
+    found = made(draws, 48, border)[:, :3].permute(0, 2, 3, 1).numpy()
     for crop, scale, centre, angle, mirrored, shear in zip(
         found, draws.scale, draws.centre_yx, draws.angle, draws.mirrored, draws.shear, strict=True
     ):

@@ -36,7 +36,9 @@ def test_every_plan_expands_and_its_header_is_its_command(path: Path) -> None:
 def test_what_is_free_for_commercial_use_learns_from_nothing_else(name: str) -> None:
     path = ROOT / "configs" / "train" / "ship" / name
     for run in runs_of(read_plan(path), path, "default"):
-        assert {source.name for source in run.settings.data.sources} <= {"rendered", "uav315", "metu3k"}, run.name
+        assert {source.name for source in run.settings.data.sources} <= {"rendered", "views", "uav315", "metu3k"}, (
+            run.name
+        )
 
 
 def test_teachers_come_first_and_never_saw_what_their_pupils_are_judged_on(research: dict[str, Run]) -> None:
