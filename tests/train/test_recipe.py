@@ -127,6 +127,22 @@ def test_a_taught_run_learns_and_keeps_its_teacher_out_of_the_checkpoint(
         fit(wrong)
 
 
+def test_a_run_begins_with_the_averaged_weights_of_another(photos: Path, tmp_path: Path, teacher: Path) -> None:
+    still = {"epochs": 1, "steps_per_epoch": 1, "batch": 2, "learning_rate": 1e-12, "weight_decay": 0.0}
+    fit(tiny_settings(photos, tmp_path / "run", model=REP, start=str(teacher), optimiser=still))
+    before, after = (
+        {k.removeprefix("averaged.module."): v for k, v in torch.load(path, weights_only=True)["state_dict"].items()}
+        for path in (teacher, tmp_path / "run" / LAST)
+    )
+    names = [name for name, _ in build_network(tiny_settings(photos, tmp_path, model=REP)).named_parameters()]
+    assert names
+    for name in names:
+        torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-6)
+    other = {"name": "half_res_unet", "options": {"widths": [4, 8]}}
+    with pytest.raises(ConfigError, match=r"start=.*holds rep_unet .* do not fit half_res_unet"):
+        fit(tiny_settings(photos, tmp_path / "other", model=other, start=str(teacher)))
+
+
 def test_a_mix_of_sets_counts_each_set_alike(tmp_path: Path) -> None:
     write_pairs(tmp_path / "data" / "many", 8)
     write_pairs(tmp_path / "data" / "few", 3)
