@@ -12,13 +12,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from agent.errors import ConfigError
 
+_Model = TypeVar("_Model", bound=BaseModel)
 Keys = tuple[str | int, ...]  # the way to a value: names of mappings, indices of lists
 
 _TAG: Final = "tag:yaml.org,2002:"
@@ -73,6 +74,29 @@ def read(path: Path) -> YamlFile:
         raise ConfigError(f"{path}:1:1: must be a mapping of names to values")
     found = YamlFile(path, {})
     found.values.update(_Reader(found).mapping(node, ()))
+    return found
+
+
+def load(path: Path, model: type[_Model]) -> _Model:
+    """Read a file of settings.
+
+    Raises:
+        ConfigError: unreadable, or values that do not fit; all of them are told at once, each with its place.
+    """
+    file = read(path)
+    faults = list(file.faults)
+    found: _Model | None = None
+    try:
+        found = model.model_validate(file.values)
+    except ValidationError as exc:
+        for error in exc.errors():
+            keys = tuple(error["loc"])
+            given = next((keys[:n] for n in range(len(keys), 0, -1) if keys[:n] in file.key_places), ())
+            place = file.key_places.get(given, Place(str(path), 1, 1))
+            faults.append((place, f"{dotted(keys) or 'settings'}: {error['msg'].removeprefix('Value error, ')}"))
+    if faults or found is None:
+        told = "; ".join(f"{place}: {text}" for place, text in sorted(faults))
+        raise ConfigError(f"{path}: {len(faults)} to fix: {told}")
     return found
 
 

@@ -63,16 +63,7 @@ def load(path: Path | None) -> ExportSettings:
     """
     if path is None:
         return ExportSettings()
-    file = strict_yaml.read(path)
-    faults = [f"line {place.line}: {fault}" for place, fault in file.faults]
-    try:
-        settings = ExportSettings.model_validate(file.values)
-    except ValidationError as exc:
-        faults += [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in exc.errors()]
-        raise ConfigError(f"{path}: {len(faults)} to fix: {'; '.join(faults)}") from exc
-    if faults:
-        raise ConfigError(f"{path}: {len(faults)} to fix: {'; '.join(faults)}")
-    return settings
+    return strict_yaml.load(path, ExportSettings)
 
 
 def named(settings: ExportSettings, name: str | None) -> ExportSettings:

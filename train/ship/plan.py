@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveInt
 
 from agent import strict_yaml
 from agent.contract.strict import Strict
@@ -96,16 +96,7 @@ def read_plan(path: Path) -> Plan:
     Raises:
         ConfigError: unreadable, or values that do not fit, all named.
     """
-    file = strict_yaml.read(path)
-    faults = [f"line {place.line}: {fault}" for place, fault in file.faults]
-    try:
-        plan = Plan.model_validate(file.values)
-    except ValidationError as exc:
-        faults += [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in exc.errors()]
-        raise ConfigError(f"{path}: {len(faults)} to fix: {'; '.join(faults)}") from exc
-    if faults:
-        raise ConfigError(f"{path}: {len(faults)} to fix: {'; '.join(faults)}")
-    return plan
+    return strict_yaml.load(path, Plan)
 
 
 def runs_of(plan: Plan, path: Path, bundle: str, overrides: Sequence[str] = ()) -> list[Run]:

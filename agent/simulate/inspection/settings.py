@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from agent import strict_yaml
 from agent.contract.strict import Section
-from agent.errors import ConfigError
 
 InspectionKind = Literal["tunnel", "facade"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -177,12 +176,4 @@ def load(path: Path) -> InspectionSettings:
     Raises:
         ConfigError: the file cannot be read, or what it says does not fit; all faults are told at once.
     """
-    found = strict_yaml.read(path)
-    faults = [f"{place}: {what}" for place, what in found.faults]
-    try:
-        settings = InspectionSettings.model_validate(found.values)
-    except ValidationError as exc:
-        faults += [f"{path}: {'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in exc.errors()]
-    if faults:
-        raise ConfigError("\n  ".join([f"{path}: {len(faults)} to fix", *faults]))
-    return settings
+    return strict_yaml.load(path, InspectionSettings)
