@@ -198,8 +198,9 @@ def _sight_row(frame: Frame) -> SightRow | None:
 
 
 def _branch_row(branch: Branch) -> BranchRow:
+    """Return a branch's line; what was measured is not validated point by point: JSON refuses what is no number."""
     x, y = branch.line_xy_px.T.tolist()
     width: list[float | None] = branch.width_px.tolist()
     for at in np.flatnonzero(np.isnan(branch.width_px)).tolist():
         width[at] = None
-    return BranchRow(line_px=tuple(zip(x, y, strict=True)), width_px=tuple(width))
+    return BranchRow.model_construct(line_px=tuple(zip(x, y, strict=True)), width_px=tuple(width))
