@@ -48,6 +48,7 @@ class Reporting:
             sighting.crack_rows,
             image_rgb=sighting.frame.image_rgb,
             probability=sighting.probability,
+            masks=[crack.mask for crack in sighting.cracks],
         )
 
     def skipped(self, row: FrameRow) -> None:

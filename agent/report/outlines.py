@@ -85,12 +85,17 @@ def outlines(marked: Marked, view: View, *, gap_px: float) -> list[Int32]:
         max(view.x + view.width + near - crack.bbox_x, 0),
         max(view.y + view.height + near - crack.bbox_y, 0),
     )
-    seen = marked.mask[top:bottom, left:right]
-    if not seen.any():
+    y, x = marked.yx
+    if left or top or right < crack.bbox_w or bottom < crack.bbox_h:
+        inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
+        y, x = y[inside], x[inside]
+    if not len(y):
         return []
-    mask = np.pad(_coarse(seen, step), reach)
+    y, x = (y - top) // step + reach, (x - left) // step + reach
+    height, width = (-(-edge // step) for edge in (min(bottom, crack.bbox_h) - top, min(right, crack.bbox_w) - left))
     disc = np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)), np.uint8)
-    found, _ = cv2.findContours(_dilated(mask, disc), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    grown = _dilated(y, x, (height + 2 * reach, width + 2 * reach), disc)
+    found, _ = cv2.findContours(grown, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     origin = np.array([crack.bbox_x + left - view.x, crack.bbox_y + top - view.y], np.float64)
     middle = (step - 1) / 2 - reach * step
     return [
@@ -98,31 +103,23 @@ def outlines(marked: Marked, view: View, *, gap_px: float) -> list[Int32]:
     ]
 
 
-def _coarse(mask: UInt8, step: int) -> UInt8:
-    """Return the mask with step x step pixels as one, which is 1 where any of them is."""
-    if step == 1:
-        return mask
-    coarse = np.zeros((-(-mask.shape[0] // step), -(-mask.shape[1] // step)), np.uint8)
-    y, x = set_yx(mask)
-    coarse[y // step, x // step] = 1
-    return coarse
-
-
-def _dilated(mask: UInt8, disc: UInt8) -> UInt8:
+def _dilated(y: Int64, x: Int64, hw: tuple[int, int], disc: UInt8) -> UInt8:
     """Dilate a mask, band after band of its rows, each as far as there is a crack: most of a long crack's box is not.
 
     Args:
-        mask: (H, W), 0 or 1, with nothing within the disc's reach of its border.
+        y: (N,) rows of its pixels, ascending; some may come several times.
+        x: (N,) their columns.
+        hw: its size, with nothing within the disc's reach of its border.
         disc: (2 * reach + 1, 2 * reach + 1).
     """
     reach = disc.shape[0] // 2
-    grown = np.zeros_like(mask)
-    y, x = set_yx(mask)
-    bounds = np.searchsorted(y, np.arange(0, mask.shape[0] + BAND_PX, BAND_PX))
+    mask, grown = np.zeros(hw, np.uint8), np.zeros(hw, np.uint8)
+    mask[y, x] = 1
+    bounds = np.searchsorted(y, np.arange(0, hw[0] + BAND_PX, BAND_PX))
     for number, (first, last) in enumerate(itertools.pairwise(bounds.tolist())):
         if first == last:
             continue
-        top, bottom = max(number * BAND_PX - reach, 0), min((number + 1) * BAND_PX + reach, mask.shape[0])
+        top, bottom = max(number * BAND_PX - reach, 0), min((number + 1) * BAND_PX + reach, hw[0])
         left, right = int(x[first:last].min()) - reach, int(x[first:last].max()) + reach + 1
         band = mask[top:bottom, left:right].copy()
         band[: number * BAND_PX - top] = 0  # what lies beyond the band is another band's

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from typing import Final
 
+import numpy as np
 from typing_extensions import Self
 
 from agent.capture.photos import SUFFIXES as PHOTO_SUFFIXES
-from agent.contract.arrays import UInt8
+from agent.contract.arrays import Bool, UInt8
 from agent.contract.flight import CrackRow, FrameRow
 from agent.record import FlightRecord
 from agent.record.layout import HTML_FILE, OVERLAYS_FOLDER, inside, write_atomically
@@ -62,6 +63,7 @@ class ReportWriter:
         *,
         image_rgb: UInt8,
         probability: UInt8 | None = None,
+        masks: Sequence[Bool] | None = None,
     ) -> None:
         """Draw a frame that was inferred: its overlay, and what video and page need of it.
 
@@ -73,6 +75,7 @@ class ReportWriter:
             cracks: as recorded.
             image_rgb: (H, W, 3).
             probability: (H, W), x 255.
+            masks: of the cracks, each (bbox_h, bbox_w); None: they are unrolled from the rows.
 
         Raises:
             InputError: two frames have the same name.
@@ -80,7 +83,10 @@ class ReportWriter:
         """
         if self._probabilities and probability is not None:
             save_probability(self._folder, frame.name, probability)
-        marked = [Marked.of(crack) for crack in cracks]
+        if masks is None:
+            marked = [Marked.of(crack) for crack in cracks]
+        else:
+            marked = [Marked(crack, mask.view(np.uint8)) for crack, mask in zip(cracks, masks, strict=True)]
         small = reduced(image_rgb)  # once: every picture of the whole frame is drawn from it
         photo = frame.media_time_ns is None or PurePath(frame.source).suffix.lower() in PHOTO_SUFFIXES
         if self._overlays and (cracks or photo):

@@ -17,6 +17,7 @@ from agent.contract.flight import Coverage, CoverageArea, CoverageWidths, Surfac
 from agent.contract.frame import Frame
 from agent.place.laid import Ground, Lining
 from agent.place.surface import View
+from agent.track.grey import Grey
 from agent.track.locator import Located
 from agent.track.mosaic import NEVER, Mosaic
 from agent.track.placement import Placement, outline
@@ -69,14 +70,15 @@ class CoverageMap:
     _beyond: float = 0.0
     _widths_unplaced: list[float] = field(default_factory=list)
 
-    def add(self, frame: Frame, located: Located | None) -> None:
+    def add(self, frame: Frame, located: Located | None, grey: Grey | None = None) -> None:
         """Take note of a frame.
 
         Args:
             frame: that was inferred.
             located: where it lies; None: unknown.
+            grey: the frame's, if it is looked at elsewhere too.
         """
-        quality = judge(frame.image_rgb, frame.ignored, self.settings)
+        quality = judge(grey or Grey(frame.image_rgb), frame.ignored, self.settings)
         found = self._surface(frame, located)
         if found is not None:
             self._place(frame, *found, quality)

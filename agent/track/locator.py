@@ -15,6 +15,7 @@ import numpy as np
 
 from agent.contract.arrays import Float64
 from agent.contract.frame import Frame
+from agent.track.grey import Grey
 from agent.track.placement import Placement, Plane, corners, placed
 from agent.track.registration import LEAST_INLIERS, Features, describe, register
 from agent.track.settings import TrackSettings
@@ -68,10 +69,10 @@ class Locator:
     _next_patch: int = SURFACE + 1
     _in_conflict: int = 0
 
-    def locate(self, frame: Frame) -> Located:
-        """Return where the frame lies."""
+    def locate(self, frame: Frame, grey: Grey) -> Located:
+        """Return where the frame, of which the grey is given too, lies."""
         pose = placed(frame.pose, frame.scale, (frame.height, frame.width))
-        features = describe(frame.image_rgb, most=self.settings.features) if self._pictures_help(pose) else None
+        features = describe(frame.image_rgb, grey, most=self.settings.features) if self._pictures_help(pose) else None
         seen = self._seen(features)
         if pose is not None:
             found = self._posed(frame, pose, seen)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from agent.contract.arrays import Bool, Float32, Float64, UInt8
+from agent.track.grey import Grey, halved
 from agent.track.settings import CoverageSettings
 
 BLOCK_PX: Final = 32  # light is judged over this
@@ -40,20 +41,19 @@ class Quality:
         return self.state[row, column], self.blur_px[row, column]
 
 
-def judge(image_rgb: UInt8, ignored: Bool | None, settings: CoverageSettings) -> Quality:
+def judge(frame: Grey, ignored: Bool | None, settings: CoverageSettings) -> Quality:
     """Judge a frame.
 
     Args:
-        image_rgb: (H, W, 3).
+        frame: its grey.
         ignored: (H, W), True where the carrier's own gear is in view.
         settings: what is too dark, too bright, too blurred.
     """
-    height, width = image_rgb.shape[:2]
-    grey = np.asarray(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+    height, width = frame.full.shape
     grid = (-(-width // BLOCK_PX), -(-height // BLOCK_PX))
-    light = _blocks(grey, grid)
+    light = _blocks(frame.full, grid)
     state = np.full((grid[1], grid[0]), OK, np.uint8)
-    blur = _blur(grey, grid)
+    blur = _blur(frame, grid)
     state[blur > settings.largest_blur_px] = BLUR
     state[light > settings.brightest * 255] = BRIGHT
     state[light < settings.darkest * 255] = DARK
@@ -64,19 +64,24 @@ def judge(image_rgb: UInt8, ignored: Bool | None, settings: CoverageSettings) ->
 
 def _blocks(picture: UInt8, grid: tuple[int, int]) -> Float32:
     """Means over blocks; those at the far edges hold what there is of them."""
-    height, width = picture.shape
-    padded = cv2.copyMakeBorder(
-        picture, 0, grid[1] * BLOCK_PX - height, 0, grid[0] * BLOCK_PX - width, cv2.BORDER_REPLICATE
-    )
-    return np.asarray(cv2.resize(padded, grid, interpolation=cv2.INTER_AREA), np.float32)
+    whole = picture.shape[0] // BLOCK_PX * BLOCK_PX  # rows that need no padded copy
+    return np.vstack([_means(part, grid[0]) for part in (picture[:whole], picture[whole:]) if len(part)])
 
 
-def _blur(grey: UInt8, grid: tuple[int, int]) -> Float32:
+def _means(part: UInt8, columns: int) -> Float32:
+    height, width = part.shape
+    rows = -(-height // BLOCK_PX)
+    below, right = rows * BLOCK_PX - height, columns * BLOCK_PX - width
+    if below or right:
+        part = np.asarray(cv2.copyMakeBorder(part, 0, below, 0, right, cv2.BORDER_REPLICATE), np.uint8)
+    return np.asarray(cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _blur(frame: Grey, grid: tuple[int, int]) -> Float32:
     """Blur in px at each block, told over larger ones."""
-    factor = 1
+    grey, factor = (frame.half, 2) if frame.full.size > LARGEST_PX else (frame.full, 1)
     while grey.size > LARGEST_PX:
-        grey = np.asarray(cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
-        factor *= 2
+        grey, factor = halved(grey), 2 * factor
     small, large = SMOOTH_PX
     first = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), small)
     second = cv2.GaussianBlur(first, (0, 0), float(np.sqrt(large**2 - small**2)))

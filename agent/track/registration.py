@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from agent.contract.arrays import Float32, Float64, UInt8
+from agent.track.grey import Grey, halved
 from agent.track.placement import corners, projected
 
 WORK_EDGE_PX: Final = 960  # pictures are reduced to this for their features
@@ -45,17 +46,18 @@ class Features:
     small: Float32  # (h, w) reduced further, its slow light taken out, sd 1
 
 
-def describe(image_rgb: UInt8, *, most: int) -> Features:
+def describe(image_rgb: UInt8, whole: Grey, *, most: int) -> Features:
     """Return the features of a picture (H, W, 3).
 
     Args:
         image_rgb: the picture.
+        whole: its grey.
         most: features, the strongest of each part of the picture first.
     """
     height, width = image_rgb.shape[:2]
     zoom = min(1.0, WORK_EDGE_PX / max(height, width))
     size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
-    grey = _grey(image_rgb, size)
+    grey = _grey(image_rgb, whole, size)
     points: Sequence[cv2.KeyPoint] = ()
     descriptors = None
     if min(grey.shape) >= LEAST_EDGE_PX:
@@ -74,16 +76,13 @@ def describe(image_rgb: UInt8, *, most: int) -> Features:
     )
 
 
-def _grey(image_rgb: UInt8, size: tuple[int, int]) -> UInt8:
-    """Reduce a picture to grey of a size: by halves first, since means over whole pixels cost a fifth of others."""
+def _grey(image_rgb: UInt8, whole: Grey, size: tuple[int, int]) -> UInt8:
+    """Reduce a picture to grey of a size: by halves first."""
     image = image_rgb
     if image.shape[1] > 2 * size[0]:
-        image = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+        image = whole.half
         while image.shape[1] > 2 * size[0]:
-            half = (image.shape[1] // 2, image.shape[0] // 2)
-            image = np.asarray(
-                cv2.resize(image[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA), np.uint8
-            )
+            image = halved(image)
     if (image.shape[1], image.shape[0]) != size:
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)

@@ -10,6 +10,7 @@ from agent.contract.crack import Crack
 from agent.contract.flight import Coverage, TrackRow
 from agent.contract.frame import Frame
 from agent.track.coverage import CoverageMap
+from agent.track.grey import Grey
 from agent.track.locator import SURFACE, Located
 from agent.track.placement import placed
 from agent.track.settings import CoverageSettings, TrackSettings
@@ -38,8 +39,9 @@ class Survey:
 
     def see(self, frame: Frame, cracks: Sequence[Crack]) -> Followed:
         """Return which cracks those of the frame are, and what that changes."""
-        followed = self.tracker.follow(frame, cracks) if self.track.enabled else self._apart(frame, cracks)
-        self._covered.add(frame, followed.located)
+        grey = Grey(frame.image_rgb)
+        followed = self.tracker.follow(frame, cracks, grey) if self.track.enabled else self._apart(frame, cracks)
+        self._covered.add(frame, followed.located, grey)
         return followed
 
     def finish(self) -> list[TrackRow]:

@@ -19,6 +19,7 @@ from agent.contract.crack import Crack
 from agent.contract.flight import TrackRow
 from agent.contract.frame import Frame
 from agent.contract.reports import CrackEvent, Kind
+from agent.track.grey import Grey
 from agent.track.kind import evenly_spaced, look_at
 from agent.track.lines import BESIDE, SPACING_PX, Line, beside
 from agent.track.linking import SIDE_PX, Group, closer, grouped, in_view, link
@@ -75,15 +76,16 @@ class Tracker:
     retracted: int = 0
     _cameras: dict[str, _Camera] = field(default_factory=dict)
 
-    def follow(self, frame: Frame, cracks: Sequence[Crack]) -> Followed:
+    def follow(self, frame: Frame, cracks: Sequence[Crack], grey: Grey | None = None) -> Followed:
         """Take note of a frame and its cracks, and say which cracks they are.
 
         Args:
             frame: in the order of the run.
             cracks: those found in it.
+            grey: the frame's, if it is looked at elsewhere too.
         """
         camera = self._cameras.setdefault(frame.camera, _Camera(Locator(self.settings)))
-        located = camera.locator.locate(frame)
+        located = camera.locator.locate(frame, grey or Grey(frame.image_rgb))
         ended = self._move_on(camera, located, frame)
         tracks = camera.tracks.setdefault(located.patch, [])
         unit = unit_per_px(located.placement, (frame.height, frame.width))

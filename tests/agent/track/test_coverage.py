@@ -14,6 +14,7 @@ from agent.place import earth
 from agent.place.lens import Lens
 from agent.place.surface import Cylinder, Plane, View, middle_scale
 from agent.track.coverage import CoverageMap
+from agent.track.grey import Grey
 from agent.track.locator import SURFACE, Located
 from agent.track.mosaic import MOST_BLOCKS, NEVER, Mosaic
 from agent.track.placement import placed
@@ -261,21 +262,21 @@ class TestQuality:
         ],
     )
     def test_a_frame_says_why_it_tells_nothing(self, image: UInt8, state: int) -> None:
-        assert (judge(image, None, CoverageSettings()).state == state).mean() > 0.9
+        assert (judge(Grey(image), None, CoverageSettings()).state == state).mean() > 0.9
 
     @pytest.mark.parametrize("sigma", [1.0, 2.0, 4.0, 6.0])
     def test_blur_is_told_in_px(self, sigma: float) -> None:
         edges = np.kron(np.random.default_rng(0).integers(0, 2, (8, 10)), np.ones((30, 32))) * 120 + 60
         image = np.repeat(cv2.GaussianBlur(edges, (0, 0), sigma).astype(np.uint8)[..., None], 3, axis=2)
-        told = judge(image, None, CoverageSettings()).blur_px
+        told = judge(Grey(image), None, CoverageSettings()).blur_px
         assert float(np.median(told)) == pytest.approx(sigma, abs=0.35 + 0.1 * sigma)
 
     def test_the_carriers_own_gear_is_ignored_where_it_is(self) -> None:
         ignored = np.zeros(HW, np.bool_)
         ignored[:, :128] = True
-        quality = judge(SHARP, ignored, CoverageSettings())
+        quality = judge(Grey(SHARP), ignored, CoverageSettings())
         assert (quality.state[:, :4] == IGNORED).all()
         assert (quality.state[:, 4:] == OK).all()
 
     def test_a_frame_of_one_pixel_is_judged_too(self) -> None:
-        assert judge(np.full((1, 1, 3), 128, np.uint8), None, CoverageSettings()).state.shape == (1, 1)
+        assert judge(Grey(np.full((1, 1, 3), 128, np.uint8)), None, CoverageSettings()).state.shape == (1, 1)
