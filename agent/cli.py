@@ -18,6 +18,8 @@ import typer
 # One thread: parallelism comes from workers, and OpenBLAS's own cost more than the small products here take.
 # It counts only if it is set before numpy is loaded.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Pydantic looks for plugins in every installed package before it makes its first model, and we use none.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 from agent.console import INTERRUPTED, faults_told
 from agent.errors import ConfigError

@@ -117,6 +117,16 @@ def test_equal_runs_give_equal_reports(tmp_path: Path) -> None:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 
 
+def test_masks_at_hand_and_masks_unrolled_from_the_rows_give_equal_pictures(tmp_path: Path) -> None:
+    row, cracks = flights.rows(0)
+    masks = [crack.mask for crack in flights.cracks_of()]
+    for name, given in (("given", masks), ("unrolled", None)):
+        flights.write_flight(tmp_path / name, 0)
+        ReportWriter(tmp_path / name).add(row, cracks, image_rgb=flights.frame(0).image_rgb, masks=given)
+    one, other = ((tmp_path / name / "overlays/photo0.jpg").read_bytes() for name in ("given", "unrolled"))
+    assert one == other
+
+
 def test_photos_have_an_overlay_and_of_a_video_the_frames_with_cracks(tmp_path: Path) -> None:
     flights.write_flight(tmp_path, 0)
     report = ReportWriter(tmp_path)

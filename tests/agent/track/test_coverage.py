@@ -278,5 +278,11 @@ class TestQuality:
         assert (quality.state[:, :4] == IGNORED).all()
         assert (quality.state[:, 4:] == OK).all()
 
+    def test_blocks_at_the_far_edges_are_judged_by_what_there_is_of_them(self) -> None:
+        image = np.full((100, 75, 3), 128, np.uint8)
+        image[96:], image[:, 64:] = 0, 255
+        state = judge(Grey(image), None, CoverageSettings()).state
+        assert state.tolist() == [[OK, OK, BRIGHT]] * 3 + [[DARK, DARK, BRIGHT]]
+
     def test_a_frame_of_one_pixel_is_judged_too(self) -> None:
         assert judge(Grey(np.full((1, 1, 3), 128, np.uint8)), None, CoverageSettings()).state.shape == (1, 1)
