@@ -167,7 +167,7 @@ def table(
     with _faults_told():
         from rich.console import Console
 
-        from train import tables
+        from train import tables, tables_shown
 
         folder = Path(paper) if Path(paper).is_dir() else Path("configs/train/papers") / paper
         place = out or Path("runs/tables") / folder.name
@@ -192,9 +192,9 @@ def table(
             told(f"time is over before the first of {wanted} rows was done; the same command goes on")
             raise KeyboardInterrupt
         stem = place / ("quick" if quick else "whole")
-        tables.save_csv(found, results, stem.with_suffix(".csv"))
-        tables.save_picture(found, results, stem.with_suffix(".png"))
-        Console(width=None if sys.stdout.isatty() else 200).print(tables.drawn(found, results))
+        tables_shown.save_csv(found, results, stem.with_suffix(".csv"))
+        tables_shown.save_picture(found, results, stem.with_suffix(".png"))
+        Console(width=None if sys.stdout.isatty() else 200).print(tables_shown.drawn(found, results))
         typer.echo(f"{stem}.csv  {stem}.png")
         if len(results) < wanted:
             told(f"time is over: {len(results)} of {wanted} rows; the same command goes on")

@@ -20,7 +20,7 @@ from train.data.sources import open_sources
 from train.evaluate import Patch, Sample, evaluate_gate, evaluate_segmentation
 from train.losses.gagl import fga_pgd
 from train.metrics.classification import pgd_error_rate
-from train.metrics.pixels import STRICT, flex, tolerance
+from train.metrics.pixels import STRICT, flex, min_max_stretched, tolerance
 from train.models.gate import PatchNet
 from train.settings import Settings
 from train.validation import segment
@@ -37,8 +37,13 @@ class Judged:
     frames_per_second: float
 
 
-def judge_held_back(net: nn.Module, settings: Settings) -> Judged:
+def judge_held_back(net: nn.Module, settings: Settings, *, stretched: bool = False) -> Judged:
     """Judge a network in eval mode, on the CPU, on its run's real validation pictures, at threshold 0.5.
+
+    Args:
+        net: as `load_checkpoint` gives it.
+        settings: of its run.
+        stretched: bring each map of a segmenter to [0, 1] first, as the DeepLab paper does: see `min_max_stretched`.
 
     Raises:
         ConfigError: the run held no photos back.
@@ -50,7 +55,8 @@ def judge_held_back(net: nn.Module, settings: Settings) -> Judged:
     stride = int(net.stride_px)  # type: ignore[arg-type]
 
     def predict(image: UInt8) -> UInt8:
-        return segment(net, image, stride_px=stride, device=torch.device("cpu"))
+        found = segment(net, image, stride_px=stride, device=torch.device("cpu"))
+        return min_max_stretched(found) if stretched else found
 
     matchings = (STRICT, flex(2), tolerance(2), tolerance(5))
     found = evaluate_segmentation(predict, _samples(parts), threshold=0.5, matchings=matchings, resamples=0)

@@ -98,6 +98,18 @@ class PairSource(_Source):
     margin_px: int = Field(
         default=0, ge=0, le=8, description="Background so near to a crack is not learnt from: who draws it, decides it."
     )
+    subsets: int | None = Field(
+        default=None, ge=2, le=50, description="Equal parts, whole groups, of what is not held back: see subset."
+    )
+    subset: int | None = Field(default=None, ge=0, description="The one of them, from 0, that is learnt from.")
+
+    @model_validator(mode="after")
+    def _subset_is_one_of_them(self) -> Self:
+        if (self.subsets is None) != (self.subset is None) or (self.subset or 0) >= (self.subsets or 1):
+            raise ValueError(
+                f"subset={self.subset} must be 0 to subsets - 1, subsets={self.subsets}; give both or neither"
+            )
+        return self
 
 
 class ClassSource(_Source):
@@ -318,9 +330,9 @@ class Settings(Strict):
     @model_validator(mode="after")
     def _extras_fit_the_task(self) -> Self:
         margins = [s.name for s in self.data.sources if isinstance(s, PairSource) and s.margin_px]
-        if self.teacher is not None and (self.task != "segment" or self.loss.name == "cirl"):
+        if self.teacher is not None and (self.task != "segment" or self.loss.name in {"cirl", "nnclr"}):
             raise ValueError(f"teacher: not for task={self.task}, loss={self.loss.name}; take it out")
-        if margins and (self.task != "segment" or self.loss.name == "cirl"):
+        if margins and (self.task != "segment" or self.loss.name in {"cirl", "nnclr"}):
             raise ValueError(
                 f"margin_px of {', '.join(margins)}: not for task={self.task}, loss={self.loss.name}; set 0"
             )

@@ -2,38 +2,42 @@
 
 A table is a folder of `configs/train/papers`: one settings file per row, and `table.yaml`, which names the rows, the
 metric and the paper's figures. A row is trained once per seed into a folder of its own; a row that is there already is
-not trained again. Figures are those of the last weights on the pictures that were held back: nothing is chosen by them.
+not trained again, so rows that name one file and differ in what they are judged by share a run. Figures are those of
+the last weights on the pictures that were held back, or on all of another set: nothing is chosen by them. A row may
+also be quoted: the paper's figures alone. How a table looks: `train.tables_shown`.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field, PositiveInt, ValidationError
-from rich.table import Table as Drawn
+from pydantic import Field, PositiveInt, ValidationError, model_validator
+from typing_extensions import Self
 
 from agent import strict_yaml
 from agent.contract.strict import Strict
 from agent.errors import ConfigError
 from train.checkpoint import load_checkpoint
+from train.data.sources import open_source
 from train.fit import LAST, RUN_NAME, TimeOverError, fit
 from train.held_back import judge_held_back, multiply_adds
-from train.settings import PoolSource, Settings, load
+from train.settings import PairSource, PoolSource, Settings, load
 
 TABLE_FILE: Final = "table.yaml"
+GAP: Final = "gap "  # before a metric's name: what a row has more of it than the row that it is held against
 
 
 class Row(Strict):
     """One row of a paper's table."""
 
     label: str
-    config: str = Field(description="A settings file beside table.yaml.")
+    config: str | None = Field(default=None, description="A settings file beside table.yaml; none in a quoted row.")
+    quoted: str | None = Field(default=None, description="Why nothing is trained: the paper's figures stand alone.")
     epochs: PositiveInt | None = Field(default=None, description="Where rows differ in it alone; None is the file's.")
     paper: dict[str, float] = Field(description="What the paper prints, by our metric's name, as a share of 1.")
     quick: bool = Field(default=True, description="Whether --quick trains it.")
@@ -41,6 +45,18 @@ class Row(Strict):
     reconstruction: bool = Field(
         default=False, description="Whether its network was built from less than its paper's own description."
     )
+    judged_on: str | None = Field(default=None, description="One of `sets`, in place of what the run held back.")
+    against: str | None = Field(default=None, description="The label of the row that gaps are held against.")
+
+    @model_validator(mode="after")
+    def _trained_or_quoted(self) -> Self:
+        if (self.config is None) == (self.quoted is None):
+            raise ValueError(f"{self.label}: give either config, or quoted with the reason why nothing is trained")
+        extras = ("epochs", "quick_settings", "reconstruction", "judged_on", "against")
+        given = [name for name in extras if self.quoted is not None and getattr(self, name)]
+        if given:
+            raise ValueError(f"{self.label}: a quoted row has no {', '.join(given)}")
+        return self
 
 
 class PaperTable(Strict):
@@ -52,7 +68,24 @@ class PaperTable(Strict):
     metrics: dict[str, str] = Field(min_length=1, description="Our metric's name -> the paper's, with its definition.")
     quick: tuple[str, ...] = Field(description="Settings that --quick changes in every row: section.key=value.")
     quick_epochs: PositiveInt | None = Field(default=None, description="Of every row under --quick.")
+    stretched: bool = Field(
+        default=False, description="Whether each map is stretched to [0, 1] before it is judged: the DeepLab paper's."
+    )
+    sets: dict[str, PairSource] = Field(default_factory=dict, description="Whole sets that rows are judged on.")
     rows: tuple[Row, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _rows_name_what_is_there(self) -> Self:
+        labels = [row.label for row in self.rows]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"two rows are called {', '.join(twice)}; give each a label of its own")
+        for row in self.rows:
+            if row.judged_on is not None and row.judged_on not in self.sets:
+                raise ValueError(f"{row.label}: judged_on {row.judged_on} is none of sets, {', '.join(self.sets)}")
+            if row.against is not None and row.against not in labels:
+                raise ValueError(f"{row.label}: against {row.against!r} is no row's label")
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +118,8 @@ def read_table(folder: Path) -> PaperTable:
     except ValidationError as exc:
         faults += [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in exc.errors()]
         raise ConfigError(f"{path}: {'; '.join(faults)}") from exc
-    faults += [f"{row.config}: not beside it" for row in table.rows if not (folder / row.config).is_file()]
+    named = [row.config for row in table.rows if row.config is not None]
+    faults += [f"{config}: not beside it" for config in named if not (folder / config).is_file()]
     if faults:
         raise ConfigError(f"{path}: {'; '.join(faults)}")
     return table
@@ -117,7 +151,8 @@ def run_table(
         told: is told what is being trained.
 
     Returns:
-        The table, whose note says what `overrides` changed, and the rows that are done: all, unless time was over.
+        The table, of the rows that were asked for and with a note that says what `overrides` changed; and the rows that
+        are trained and judged: all that are not quoted, unless time was over.
 
     Raises:
         CrackscoutError: see `train.fit.fit`.
@@ -126,8 +161,14 @@ def run_table(
     table = read_table(folder)
     if overrides:
         table = table.model_copy(update={"note": f"{table.note} Changed here: {', '.join(overrides)}."})
+    chosen = chosen_rows(table, quick=quick, only=only)
+    table = table.model_copy(update={"rows": tuple(r for r in table.rows if r in chosen or _quotes(r, only))})
+    for row in chosen:  # what is missing is told before anything is trained
+        if row.judged_on is not None:
+            settings = _settings(folder, table, row, out, quick=quick, seed=0, data=data, overrides=overrides)
+            open_source(table.sets[row.judged_on], settings)
     results: list[Result] = []
-    for row in chosen_rows(table, quick=quick, only=only):
+    for row in chosen:
         runs = []
         for seed in range(seeds):
             settings = _settings(folder, table, row, out, quick=quick, seed=seed, data=data, overrides=overrides)
@@ -135,25 +176,37 @@ def run_table(
             try:
                 runs.append((settings, _trained(settings, until)))
             except TimeOverError:
-                return table, results
+                return table, _with_gaps(results)
         results.append(_judged(row, table, runs))
-    return table, results
+    return table, _with_gaps(results)
 
 
 def chosen_rows(table: PaperTable, *, quick: bool, only: Sequence[str]) -> list[Row]:
     """Return the rows that are to be trained.
 
     Raises:
-        ConfigError: none is called so, or none of them is for --quick.
+        ConfigError: none is called so, or none of them is trained, or none under --quick.
     """
     for part in only:
         if not any(part in row.label for row in table.rows):
             raise ConfigError(f"--rows {part!r}: no row's label holds it; there are {_listed(table.rows)}")
-    rows = [row for row in table.rows if (row.quick or not quick) and (not only or any(p in row.label for p in only))]
+    trained = [row for row in table.rows if row.quoted is None]
+    named = [row for row in trained if _called(row, only)]
+    if not named:
+        raise ConfigError(f"--rows: what they name is only quoted from the paper; trained are {_listed(trained)}")
+    rows = [row for row in named if row.quick or not quick]
     if not rows:
-        small = [row for row in table.rows if row.quick]
+        small = [row for row in trained if row.quick]
         raise ConfigError(f"--rows: none of them is for --quick; those are {_listed(small)}")
     return rows
+
+
+def _called(row: Row, only: Sequence[str]) -> bool:
+    return not only or any(part in row.label for part in only)
+
+
+def _quotes(row: Row, only: Sequence[str]) -> bool:
+    return row.quoted is not None and _called(row, only)
 
 
 def _listed(rows: Sequence[Row]) -> str:
@@ -171,6 +224,8 @@ def _settings(
     data: Path | None,
     overrides: Sequence[str] = (),
 ) -> Settings:
+    if row.config is None:
+        raise AssertionError(row.label)  # quoted rows are not trained
     epochs = (table.quick_epochs if quick else None) or row.epochs
     name = f"{Path(row.config).stem}-{row.epochs or 'as-it-is'}-{'quick' if quick else 'whole'}-{seed}"
     changes = [
@@ -217,11 +272,13 @@ def _judged(row: Row, table: PaperTable, runs: Sequence[tuple[Settings, float]])
     values: dict[str, list[float]] = {name: [] for name in table.metrics}
     for settings, _ in runs:
         net, passport = load_checkpoint(settings.folder / LAST)
-        judged = judge_held_back(net, settings)
+        by = settings if row.judged_on is None else _on_another_set(settings, table.sets[row.judged_on])
+        judged = judge_held_back(net, by, stretched=table.stretched)
         for name, found in values.items():
-            if name not in judged.figures:
-                raise ConfigError(f"metrics: {name!r} is none; there are {', '.join(judged.figures)}")
-            value = judged.figures[name]
+            wanted = name.removeprefix(GAP)
+            if wanted not in judged.figures:
+                raise ConfigError(f"metrics: {wanted!r} is none; there are {', '.join(judged.figures)}")
+            value = judged.figures[wanted]
             if value is not None:
                 found.append(value)
     return Result(
@@ -235,79 +292,30 @@ def _judged(row: Row, table: PaperTable, runs: Sequence[tuple[Settings, float]])
     )
 
 
-def named(row: Row) -> str:
-    """Return what a table calls a row."""
-    return f"{row.label} (reconstruction)" if row.reconstruction else row.label
+def _on_another_set(settings: Settings, other: PairSource) -> Settings:
+    """Return a run's settings with all of another set held back, and nothing else."""
+    own = [source.model_copy(update={"validation": 0.0}) for source in settings.data.sources]
+    sources = (*own, other.model_copy(update={"validation": 1.0}))
+    return settings.model_copy(
+        update={"data": settings.data.model_copy(update={"sources": sources, "folds": None, "fold": None})}
+    )
 
 
-def drawn(table: PaperTable, results: Sequence[Result]) -> Drawn:
-    """Return the table for a terminal: ours beside the paper's."""
-    shown = Drawn(title=f"{table.title} ({table.source})", caption=table.note)
-    shown.add_column("row")
-    for metric in table.metrics.values():
-        shown.add_column(f"{metric}: ours")
-        shown.add_column("paper")
-    for column in ("epochs", "seconds", "parameters", "multiply-adds", "GFLOP", "frames/s"):
-        shown.add_column(column, justify="right")
+def _with_gaps(results: Sequence[Result]) -> list[Result]:
+    """Return the rows with what each gap is: seed by seed, less the row held against; none without such a row."""
+    of = {result.row.label: result.values for result in results}
+    finished = []
     for result in results:
-        cells = [named(result.row)]
-        for name in table.metrics:
-            printed = result.row.paper.get(name)
-            cells += [_with_spread(result.values[name]), "-" if printed is None else f"{printed:.4f}"]
-        shown.add_row(
-            *cells,
-            str(result.epochs),
-            f"{result.seconds:.0f}",
-            f"{result.parameters:,}",
-            f"{result.multiply_adds / 1e9:.2f} G",
-            f"{2 * result.multiply_adds / 1e9:.2f}",
-            f"{result.frames_per_second:.1f}",
-        )
-    return shown
+        other = of.get(result.row.against or "", {})
+        values = {
+            name: _less(found, other.get(name, [])) if name.startswith(GAP) else found
+            for name, found in result.values.items()
+        }
+        finished.append(replace(result, values=values))
+    return finished
 
 
-def _with_spread(values: Sequence[float]) -> str:
-    if not values:
-        return "none"
-    spread = f" ({statistics.stdev(values):.4f})" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.4f}{spread}"
-
-
-def save_csv(table: PaperTable, results: Sequence[Result], path: Path) -> None:
-    """Write a line per row: mean, standard deviation and number of seeds of each metric, and the paper's figure."""
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        of_metrics = [f"{name} {what}" for name in table.metrics for what in ("mean", "sd", "seeds", "paper")]
-        writer.writerow(["row", *of_metrics, "epochs", "seconds", "parameters", "multiply_adds", "frames_per_second"])
-        for result in results:
-            cells: list[object] = [named(result.row)]
-            for name in table.metrics:
-                found = result.values[name]
-                mean = f"{statistics.mean(found):.6f}" if found else ""
-                deviation = f"{statistics.stdev(found):.6f}" if len(found) > 1 else ""
-                cells += [mean, deviation, len(found), result.row.paper.get(name, "")]
-            cells += [result.epochs, f"{result.seconds:.1f}", result.parameters, result.multiply_adds]
-            writer.writerow([*cells, f"{result.frames_per_second:.2f}"])
-
-
-def save_picture(table: PaperTable, results: Sequence[Result], path: Path) -> None:
-    """Draw a bar per row and metric with a dot per seed, and the paper's figure as a line."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - heavy, and for this alone
-
-    figure = Figure(figsize=(5.2 * len(table.metrics) + 1.5, 0.55 * len(results) + 1.8), layout="constrained")
-    axes = figure.subplots(1, len(table.metrics), sharey=True, squeeze=False)[0]
-    labels = [named(result.row) for result in results]
-    for ax, (name, told) in zip(axes, table.metrics.items(), strict=True):
-        for place, result in enumerate(results):
-            found = result.values[name]
-            if found:
-                ax.barh(place, statistics.mean(found), color="#7a9ec2", height=0.6)
-                ax.plot(found, [place] * len(found), "o", color="#1f3b57", markersize=4)
-            if name in result.row.paper:
-                ax.plot([result.row.paper[name]] * 2, [place - 0.38, place + 0.38], color="#c0392b", linewidth=2.5)
-        ax.set_yticks(range(len(labels)), labels)
-        ax.set_title(told, fontsize=9)
-        ax.grid(axis="x", alpha=0.3)
-    axes[0].invert_yaxis()
-    figure.suptitle(f"{table.title}: bars and dots are ours, red lines the paper's", fontsize=10)
-    figure.savefig(path, dpi=110)
+def _less(values: Sequence[float], others: Sequence[float]) -> list[float]:
+    if len(values) != len(others):  # a seed without the figure: whose is not known
+        return []
+    return [value - other for value, other in zip(values, others, strict=True)]

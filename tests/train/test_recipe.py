@@ -60,6 +60,28 @@ def test_folds_that_make_no_sense_are_refused(photos: Path, tmp_path: Path, wron
         with_data(tiny_settings(photos, tmp_path), **wrong)
 
 
+def test_subsets_share_out_what_is_learnt_from_and_are_judged_alike(photos: Path, tmp_path: Path) -> None:
+    """CIRL, table 1: four sub-training sets, one test set."""
+    whole = open_sources(tiny_settings(photos, tmp_path))
+    sources = tiny_settings(photos, tmp_path).model_dump()["data"]["sources"]
+    learnt = []
+    for subset in range(3):
+        cut = [{**s, "subsets": 3, "subset": subset} if s["kind"] == "pairs" else s for s in sources]
+        sides = open_sources(with_data(tiny_settings(photos, tmp_path), sources=cut))
+        assert sides.validation[1].indices == whole.validation[1].indices
+        assert len(sides.training[1].indices) in {2, 3}
+        learnt += list(sides.training[1].indices)
+    assert sorted(learnt) == list(whole.training[1].indices)
+
+
+@pytest.mark.parametrize("wrong", [{"subsets": 4}, {"subset": 0}, {"subsets": 3, "subset": 3}])
+def test_subsets_that_make_no_sense_are_refused(photos: Path, tmp_path: Path, wrong: dict[str, int]) -> None:
+    settings = tiny_settings(photos, tmp_path)
+    sources = [{**s, **wrong} if s["kind"] == "pairs" else s for s in settings.model_dump()["data"]["sources"]]
+    with pytest.raises(ValueError, match=r"subset=.* give both or neither"):
+        with_data(settings, sources=sources)
+
+
 def test_what_only_resident_data_know_is_refused_without(photos: Path, tmp_path: Path) -> None:
     settings = tiny_settings(photos, tmp_path)
     sources = [{**s, "margin_px": 2} if s["kind"] == "pairs" else s for s in settings.model_dump()["data"]["sources"]]

@@ -58,6 +58,9 @@ def open_sources(settings: Settings, on_rendered: Callable[[int], None] | None =
         learnt, held = _sides(wanted, source, settings, seed)
         if settings.task == "segment":  # after the split, so that a gate and a segmenter share it
             learnt, held = ([i for i in side if source.has_mask(i)] for side in (learnt, held))
+        if isinstance(wanted, PairSource) and wanted.subsets is not None and wanted.subset is not None:
+            _, part = folded([source.groups[i] for i in learnt], wanted.subsets, wanted.subset, seed)
+            learnt = [learnt[i] for i in part]
         limit = wanted.validation_limit
         if limit is not None and len(held) > limit:  # evenly over the groups' order, not the first ones
             held = [held[i] for i in np.linspace(0, len(held) - 1, limit).round().astype(int)]

@@ -1,4 +1,4 @@
-"""Holistically-nested edge detection (HED), trained from scratch on cracks by two of the papers.
+"""Holistically-nested edge detection (HED), trained on cracks by two of the papers, from scratch or fine-tuned.
 
 Paper: Xie and Tu, "Holistically-Nested Edge Detection", ICCV 2015, arXiv:1504.06375, section 3: a 1 x 1 convolution on
 each of VGG16's stages gives a side output, resized to the image; a weighted sum fuses the five. Every side output is
@@ -8,6 +8,8 @@ a crop; the loss is the run's own.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,12 +22,14 @@ class HED(nn.Module):
 
     Args:
         width: factor on VGG16's channels, for trials.
+        weights: a file with torchvision's `vgg16` weights, ImageNet's for instance, whose convolutions the stages start
+            from (fine-tuning). None starts from random ones. Nothing is ever downloaded.
 
     Raises:
-        ValueError: it leaves no channel.
+        ValueError: the width leaves no channel, or the file cannot be read or holds other weights.
     """
 
-    def __init__(self, width: float = 1.0) -> None:
+    def __init__(self, width: float = 1.0, weights: str | None = None) -> None:
         super().__init__()
         self.stride_px = 16
         self.receptive_field_px: int | None = reach.receptive_field(
@@ -34,6 +38,8 @@ class HED(nn.Module):
         self.stages = vgg.stages(width)
         self.sides = nn.ModuleList(nn.Conv2d(n, 1, 1) for n in vgg.channels(width))
         self.fuse = layers.Fusion(len(self.sides))
+        if weights is not None:
+            vgg.start_from(self.stages, Path(weights))
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (N, 1, H, W) of an image (N, 3, H, W) in [0, 1]; H and W multiples of `stride_px`."""

@@ -5,9 +5,12 @@ Only the five stages: what follows them differs. 14,714,688 parameters with bias
 
 from __future__ import annotations
 
+import pickle
 from itertools import pairwise
-from typing import Final
+from pathlib import Path
+from typing import Final, cast
 
+import torch
 from torch import Tensor, nn
 
 from train.models import reach
@@ -72,6 +75,24 @@ class Stage(nn.Module):
             x = conv(x)
             found.append(x)
         return found
+
+
+def start_from(given: nn.ModuleList, path: Path) -> None:
+    """Copy the convolutions of a file with torchvision's `vgg16` weights into stages of full width, without batch norm.
+
+    Raises:
+        ValueError: the file cannot be read, or holds other weights.
+    """
+    convs = [conv[0] for stage in given for conv in cast("Stage", stage).convs]
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        names = sorted({int(name.split(".")[1]) for name in found if name.startswith("features.")})
+        if len(names) != len(convs):
+            raise ValueError(f"weights={path}: not weights of vgg16 ({len(names)} convolutions)")
+        for number, conv in zip(names, convs, strict=True):
+            conv.load_state_dict({kind: found[f"features.{number}.{kind}"] for kind in ("weight", "bias")})
+    except (OSError, RuntimeError, TypeError, KeyError, AttributeError, pickle.UnpicklingError) as exc:
+        raise ValueError(f"weights={path}: not weights of vgg16 ({str(exc).splitlines()[0]})") from exc
 
 
 def standardised(image: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torchvision.models import vgg
 
 from agent.errors import ConfigError
 from tests.support.networks import NARROW, PARAMETERS
@@ -187,6 +188,7 @@ def test_spiral_net_asks_for_an_extent_that_comes_back_whole() -> None:
         ("revised_unet", {"levels": 1}, "levels=1"),
         ("deeplab_v3_plus", {"width": 0}, "width=0"),
         ("deeplab_v3", {"weights": "/absent.pth"}, "absent.pth"),
+        ("hed", {"weights": "/absent.pth"}, "absent.pth"),
         ("patch_classifier", {"backbone": "resnet"}, "resnet50"),
         ("u_cliquenet", {"growth": 0}, "growth=0"),
         ("crackseg", {"width": 0}, "width=0"),
@@ -224,3 +226,22 @@ def test_a_patch_classifier_answers_with_two_logits_and_the_feature_before_them(
     assert found.features.shape == (2, net.head.in_features)  # type: ignore[union-attr]
     torch.autograd.backward(found.logits.square().sum())
     assert all(p.grad is not None for p in net.parameters())
+
+
+def test_hed_starts_from_given_weights_of_vgg16_but_not_from_others(tmp_path: Path) -> None:
+    """Fine-tuned as in its own paper: torchvision's layers of those weights give what the stages give."""
+    torch.manual_seed(0)
+    features = vgg.make_layers(vgg.cfgs["D"])
+    donor = {f"features.{name}": value for name, value in features.state_dict().items()}
+    torch.save({**donor, "classifier.0.weight": torch.rand(3)}, tmp_path / "vgg16.pth")
+    net = models.build("hed", weights=str(tmp_path / "vgg16.pth")).eval()
+    x = standard = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        for number, stage in enumerate(cast("nn.ModuleList", net.stages)):
+            x = stage(F.max_pool2d(x, 2) if number else x)
+        torch.testing.assert_close(F.max_pool2d(x, 2), features(standard))
+    torch.save(vgg.make_layers(vgg.cfgs["A"]).state_dict(prefix="features."), tmp_path / "vgg11.pth")
+    with pytest.raises(ConfigError, match=r"vgg11\.pth: not weights of vgg16 \(8 convolutions\)"):
+        models.build("hed", weights=str(tmp_path / "vgg11.pth"))
+    with pytest.raises(ConfigError, match=r"vgg16\.pth: not weights of vgg16"):
+        models.build("hed", width=0.125, weights=str(tmp_path / "vgg16.pth"))
