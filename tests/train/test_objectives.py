@@ -18,6 +18,7 @@ from train.data.crops import Batch
 from train.models.gate import PatchGate
 from train.models.variance import WithVarianceHead
 from train.objectives import Moment, build_network, build_objective
+from train.objectives.segment import Nnclr
 from train.settings import Named
 
 
@@ -102,6 +103,7 @@ def test_nnclr_lets_a_pixel_find_its_mirror_image_by_its_nearest_neighbour(tmp_p
     batch.image.mul_(0.4).add_(0.3)  # so that no view is clipped
     batch.mask[1, 0, 9, 4:20] = 1
     objective = build_objective(settings, net).train()
+    assert isinstance(objective, Nnclr)
     support = objective.views.support.clone().double().numpy()
     loss = objective(net, batch, Moment(epoch=1, step=7)).item()
     ambiguous = objective.ambiguous(batch)

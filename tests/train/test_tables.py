@@ -379,6 +379,7 @@ def test_a_table_that_stretches_judges_maps_of_0_to_1(small_table: Path, tmp_pat
     for part in photos_held_back(passport.settings):
         for index in part.indices:
             picture = part.source.load(index)
+            assert picture.mask is not None
             found = segment(net, picture.image_rgb, stride_px=passport.stride_px, device=torch.device("cpu")) / 255.0
             plain += int((found[picture.mask] >= 0.5).sum())
             level = np.rint((found - found.min()) / (found.max() - found.min()) * 255)

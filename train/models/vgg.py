@@ -83,7 +83,7 @@ def start_from(given: nn.ModuleList, path: Path) -> None:
     Raises:
         ValueError: the file cannot be read, or holds other weights.
     """
-    convs = [conv[0] for stage in given for conv in cast("Stage", stage).convs]
+    convs = [cast("nn.Sequential", conv)[0] for stage in given for conv in cast("Stage", stage).convs]
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
         names = sorted({int(name.split(".")[1]) for name in found if name.startswith("features.")})

@@ -187,7 +187,8 @@ class Nnclr(Cirl):
 def _mirrored(image: Tensor, drawing: torch.Generator) -> Tensor:
     """Return images (N, 3, H, W) in [0, 1], left for right, of contrast up to 20 % and brightness up to .1 apart."""
     contrast, brightness = torch.rand(2, len(image), 1, 1, 1, generator=drawing).to(image) * 2 - 1
-    return ((image.flip(-1) - 0.5) * (1 + 0.2 * contrast) + 0.5 + 0.1 * brightness).clamp(0, 1)
+    view: Tensor = (image.flip(-1) - 0.5) * (1 + 0.2 * contrast) + 0.5 + 0.1 * brightness
+    return view.clamp(0, 1)
 
 
 def _with_phases(settings: Settings) -> dict[str, Any]:
