@@ -42,7 +42,7 @@ NARROW = {
     "revised_unet": "model.options={channels: 4, levels: 3}",
     "vgg_unet": "model.options={width: 0.0625}",
     "dru": "model.options={channels: 4}",
-    "crackformer": "model.options={width: 0.125}",
+    "crackformer": "model.options={width: 0.0625}",
     "jtfn": "model.options={width: 0.0625}",
     "modified_unet": "model.options={channels: 4}",
     **dict.fromkeys(("rcf", "fcn8s", "segnet", "deepcrack"), "model.options={width: 0.0625}"),
@@ -61,7 +61,7 @@ def tiny(path: Path, photos: Path, out: Path) -> list[str]:
     """Return what makes a step of a row affordable; what it says of loss, optimiser and data stays."""
     raw = yaml.safe_load(path.read_text())
     gate = raw["task"] == "gate"
-    crop = 256 if raw["model"]["name"] in {"spiral_net", "vanilla_unet"} else 64
+    crop = {"spiral_net": 256, "vanilla_unet": 256, "crackformer": 32}.get(raw["model"]["name"], 64)
     phases = PHASES.get(raw["loss"]["name"], [])
     if raw["loss"].get("options", {}).get("second") == 0:
         phases = ["loss.options={first: 2, second: 0}"]
