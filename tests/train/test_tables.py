@@ -299,7 +299,7 @@ def test_a_table_whose_time_is_over_gives_the_rows_that_are_done_and_goes_on(sma
 def changed(folder: Path, rows: list[dict[str, Any]], **table: Any) -> None:
     """Rewrite table.yaml with other rows."""
     file = folder / "table.yaml"
-    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **table, "rows": rows}))
+    file.write_text(json.dumps({**yaml.safe_load(file.read_text()), **table, "rows": rows}))  # YAML without aliases
 
 
 def test_a_quoted_row_shows_the_papers_figures_and_is_not_trained(small_table: Path, tmp_path: Path) -> None:
@@ -416,7 +416,7 @@ def test_a_folder_with_another_run_is_not_taken_for_this_one(small_table: Path, 
         ({"rows": [{"label": "x", "quoted": "why", "epochs": 3, "paper": {}}]}, "a quoted row has no epochs"),
         ({"rows": [{"label": "x", "config": "a.yaml", "paper": {}, "judged_on": "moon"}]}, "moon is none of sets"),
         ({"rows": [{"label": "x", "config": "a.yaml", "paper": {}, "against": "y"}]}, "'y' is no row's label"),
-        ({"rows": 2 * [{"label": "x", "config": "a.yaml", "paper": {}}]}, "two rows are called x"),
+        ({"rows": [{"label": "x", "config": "a.yaml", "paper": {}} for _ in range(2)]}, "two rows are called x"),
     ],
 )
 def test_a_table_that_does_not_fit_is_told(
