@@ -20,11 +20,13 @@ LONG = {"batch": 2, "epochs": 3, "steps_per_epoch": 100, "learning_rate": 0.01} 
 MANY: dict[str, Any] = {"batch": 2, "epochs": 8, "steps_per_epoch": 40, "learning_rate": 0.01}
 CIRL_OPTIONS = {"first": 1, "second": 2, "threshold": 0.01, "neighbours": 2, "max_pixels": 8}
 CIRL = {"name": "cirl", "options": CIRL_OPTIONS}
+NNCLR = {"name": "nnclr", "options": {**CIRL_OPTIONS, "second": MANY["epochs"] - 1, "pixels": 8, "support_size": 64}}
 GAGL_1 = {"name": "gagl", "options": {"burn_in_epochs": 1}}
 COSINE = {"name": "patch_gate", "options": {"widths": [4, 4], "head": "cosine"}}
 KINDS: dict[str, dict[str, Any]] = {
     "segment": {"task": "segment"},
     "cirl": {"task": "segment", "loss": CIRL},
+    "nnclr": {"task": "segment", "loss": NNCLR},
     "gate": {"task": "gate"},
     "gagl": {"task": "gate", "loss": GAGL_1},
     "cosface": {"task": "gate", "loss": {"name": "cosface"}, "model": COSINE},
@@ -44,6 +46,7 @@ def run(photos: Path, folder: Path, kind: str, **changes: Any) -> Settings:
         pytest.param("gate", 1, id="a gate"),
         pytest.param("cirl", 1, id="CIRL, across the phase switch"),
         pytest.param("cirl", 2, id="CIRL, in phase 2, the phase-1 network from the checkpoint"),
+        pytest.param("nnclr", 2, id="NNCLR in phase 2, its queue from the checkpoint"),
         pytest.param("gagl", 1, id="GAGL, across the end of burn-in"),
         pytest.param("gagl", 2, id="GAGL, the anchors from the checkpoint"),
         pytest.param("cosface", 1, id="learnt prototypes"),
