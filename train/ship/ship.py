@@ -232,13 +232,14 @@ def _stamp(out: Path, settings: Settings, found: BundleFigures) -> None:
     save_slim(out, checkpoint, passport.model_copy(update=update))
 
 
+_FALSE_CRACKS: Final = "false_cracks_per_clean_image"
 _MEANING: Final = {
     "strict.ods": "best F1 over one threshold for the set, pixel on pixel, counts pooled",
     "strict.f1": "F1 at the shipped threshold, pixel on pixel, counts pooled",
     "tolerance(2).ods": "best F1 over one threshold for the set, 2 px tolerance, counts pooled",
     "tolerance(2).f1": "F1 at the shipped threshold, 2 px tolerance, counts pooled",
     "cldice": "clDice of skeletons at the shipped threshold, mean over pictures with a crack",
-    "false_cracks_per_clean_image": "components called crack per picture without one, at the shipped threshold",
+    _FALSE_CRACKS: "components called crack per picture without one, at the shipped threshold",
 }
 
 
@@ -253,7 +254,7 @@ def _segmenter_figures(found: BundleFigures) -> list[Figure]:
         for one in sets:
             for key, meaning in _MEANING.items():
                 value = one.figures[key]
-                if value.value is not None:
+                if value.value is not None and (one.with_crack or key == _FALSE_CRACKS):  # F1 of nothing says nothing
                     interval = (
                         ""
                         if value.low is None or value.high is None
