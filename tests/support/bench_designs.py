@@ -19,7 +19,10 @@ _FIVE: Final[dict[str, Any]] = {"widths": [24, 32, 48, 64, 96], "depths": [1, 1,
 _FOUR: Final[dict[str, Any]] = {"widths": [24, 40, 64, 96], "depths": [1, 1, 1], "merges": [1, 1, 1]}
 
 SEGMENTERS: Final[dict[str, Design]] = {
-    "half_res_unet": Design(model="half_res_unet", tried_for="what the first default bundle holds"),
+    "half_res_unet": Design(model="half_res_unet", tried_for="what the first default bundle held"),
+    "half_res_unet-thin": Design(
+        model="half_res_unet", options={"widths": [16, 32, 48, 64, 96]}, tried_for="16 channels where they cost most"
+    ),
     "plain": Design(options={**_FIVE, "branches": False}, tried_for="one branch each: the others' worth"),
     "rep": Design(options=_FIVE, tried_for="re-parameterised branches; one convolution each when shipped"),
     "rep-nearest": Design(options={**_FIVE, "up": "nearest"}, tried_for="levels doubled by repeating pixels"),
@@ -48,11 +51,11 @@ SEGMENTERS: Final[dict[str, Design]] = {
     ),
 }
 GATES: Final[dict[str, Design]] = {
-    "patch_gate": Design(model="patch_gate", tried_for="what the first default bundle holds"),
+    "patch_gate": Design(model="patch_gate", tried_for="what the first default bundle held"),
     "small": Design(
         model="patch_gate",
         options={"widths": [24, 40, 64, 96], "stem_width": 12, "stem_depth": 1},
         tried_for="a tenth of a segmenter of half the yardstick's cost",
     ),
 }
-SHIPS: Final = ("detail", "small")  # of the plan in configs/train/ship.yaml
+SHIPS: Final = ("half_res_unet-thin", "small")  # of the plans in configs/train/ship
