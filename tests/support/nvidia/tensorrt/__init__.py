@@ -14,8 +14,12 @@ import ctypes
 import enum
 import json
 import os
+import signal
 import struct
+import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -299,11 +303,23 @@ class IExecutionContext:
                 _view(address[name], answer.shape, item.type)[...] = answer + np.asarray(error, answer.dtype)
 
         # on the stream, so that a graph records it and does not run it
-        function = _HostFunction(work)
+        function = _HostFunction(partial(_undisturbed, work))
         self._kept.append(function)
         code = ctypes.CDLL("libcuda.so.1").cuLaunchHostFunc(ctypes.c_void_p(stream_handle), function, None)
         self._busy = False
         return bool(code == 0)
+
+
+def _undisturbed(work: Callable[[object], None], data: object) -> None:
+    """Do the work as a driver's own thread would, which no signal reaches: an interrupt comes after it, not lost.
+
+    Called back from C in the main thread, it would end the work, and nobody would ever hear of it.
+    """
+    try:
+        work(data)
+    except KeyboardInterrupt:
+        work(data)
+        threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM)).start()
 
 
 class Runtime:
