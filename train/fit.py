@@ -132,7 +132,9 @@ def _fit(settings: Settings, place: Place, *, resume: bool, progress: bool, unti
     leaks = leaking(sides) if place.first and settings.data.near_duplicates == "report" else ()
     torch.manual_seed(settings.seed)
     task = CrackTask(settings, sides, _teacher(settings))
-    _begin(task, settings)
+    checkpoint = folder / LAST if resume and (folder / LAST).exists() else None
+    if settings.start is not None and checkpoint is None:
+        _begin(task, settings, settings.start)
     record = {**_record(settings, task, sides), "near_duplicates": leaks}
     if place.first:
         _write_json(folder / RUN_NAME, record)
@@ -140,7 +142,6 @@ def _fit(settings: Settings, place: Place, *, resume: bool, progress: bool, unti
     last = ModelCheckpoint(filename="last", **_each_epoch(folder))
     log, samples = EpochLog(folder / LOG_NAME), EpochSamples(folder / SAMPLES, settings, sides)
     trainer = _trainer(settings, task, [log, samples, best, last, *_early_stop(settings)], place, progress=progress)
-    checkpoint = folder / LAST if resume and (folder / LAST).exists() else None
     _run(trainer, task, _Crops(settings, sides, place), checkpoint, StopBetweenBatches(until))
     result = Result(
         epochs=trainer.current_epoch,
@@ -156,18 +157,16 @@ def _fit(settings: Settings, place: Place, *, resume: bool, progress: bool, unti
     return result
 
 
-def _begin(task: CrackTask, settings: Settings) -> None:
+def _begin(task: CrackTask, settings: Settings, start: Path) -> None:
     """Give a network the weights that it is to begin with."""
-    if settings.start is None:
-        return
-    net, passport = load_checkpoint(settings.start, variance_head=True)
+    net, passport = load_checkpoint(start, variance_head=True)
     try:
         for one in (task.net, task.averaged.module):
             one.load_state_dict(net.state_dict())
     except RuntimeError as exc:
         held, wanted = passport.settings.model, settings.model
         raise ConfigError(
-            f"start={settings.start}: holds {held.name} {held.options}, whose weights do not fit "
+            f"start={start}: holds {held.name} {held.options}, whose weights do not fit "
             f"{wanted.name} {wanted.options} with loss.name={settings.loss.name}; begin with one of the same kind"
         ) from exc
 

@@ -153,7 +153,7 @@ class ResidentPictures:
         out = torch.empty((len(level), _CHANNELS, size_px, size_px), device=self.device)
         for at in np.unique(level):
             chosen = np.flatnonzero(level == at)
-            out[torch.from_numpy(chosen).to(self.device)] = self._gathered(draws, chosen, int(at), size_px, border)
+            out[torch.from_numpy(chosen).to(self.device)] = self._of_level(draws, chosen, int(at), size_px, border)
         return out
 
     def _warped(self, draws: Draws, size_px: int, border: Border) -> Tensor:
@@ -173,7 +173,7 @@ class ResidentPictures:
             out[at] = cv2.warpAffine(content, place, (size_px, size_px), flags=flags, borderMode=BORDERS[border])
         return torch.from_numpy(out).permute(0, 3, 1, 2).float()
 
-    def _gathered(self, draws: Draws, chosen: NDArray[np.int64], level: int, size_px: int, border: Border) -> Tensor:
+    def _of_level(self, draws: Draws, chosen: NDArray[np.int64], level: int, size_px: int, border: Border) -> Tensor:
         def sent(values: NDArray[np.generic], kind: torch.dtype) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, kind)[:, None, None]
 

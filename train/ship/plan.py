@@ -18,6 +18,7 @@ from train.settings import PairSource, PoolSource, Settings, Share, Source, load
 Net = Literal["segmenter", "gate"]
 FINAL: Final = "final"
 BASE: Final = "base"
+_BASE_RUN: Final = f"{BASE}/rendered"
 
 
 class Variant(Strict):
@@ -127,16 +128,15 @@ def _base(plan: Plan, file: Path, beside: Path, common: Sequence[str]) -> Run:
         raise ConfigError(
             f"{file}: a base learns from rendered pictures alone, since folds begin with it; take out {photos[0]}"
         )
-    name = f"{BASE}/rendered"
     sources = [_shared(source, plan) for source in settings.data.sources]
-    update = {"name": BASE, "out": plan.out / name, "data": {**settings.data.model_dump(), "sources": sources}}
+    update = {"name": BASE, "out": plan.out / _BASE_RUN, "data": {**settings.data.model_dump(), "sources": sources}}
     known: dict[str, Source] = {}
     for chosen in plan.bundles.values():
         for source in (*load(beside / chosen.segmenter, common).data.sources, *chosen.unseen):
             if isinstance(source, PairSource):
                 known.setdefault(source.name, source)
     made = Settings.model_validate({**settings.model_dump(), **update})
-    return Run(name=name, bundle="", net="segmenter", role=BASE, settings=made, asked=tuple(known.values()))
+    return Run(name=_BASE_RUN, bundle="", net="segmenter", role=BASE, settings=made, asked=tuple(known.values()))
 
 
 def _shared(source: Source, plan: Plan) -> dict[str, Any]:
@@ -167,8 +167,8 @@ def _runs(plan: Plan, chosen: BundlePlan, beside: Path, bundle: str, common: Seq
             "data": _data(settings, plan, chosen, more.get("fold"), more.pop("without", ())),
         }
         if plan.base is not None and net == "segmenter" and role == "main":
-            update["start"] = plan.out / BASE / "rendered" / LAST
-            more["needs"] = (f"{BASE}/rendered",)
+            update["start"] = plan.out / _BASE_RUN / LAST
+            more["needs"] = (_BASE_RUN,)
         teacher = more.pop("teacher", None)
         if teacher is not None:
             update["teacher"] = {"checkpoint": plan.out / teacher / LAST, "weight": chosen.teacher_weight}

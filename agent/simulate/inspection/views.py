@@ -67,26 +67,21 @@ def render_view(rng: np.random.Generator, size_px: int) -> View:
         return size_px * mm_per_px / 1000 * log_uniform(rng, *PARTS)
 
     if flat:
-        frame = next(
-            iter(
-                render_flight(
-                    SceneSettings(
-                        kind=kind,
-                        seconds=1,
-                        fps=1,
-                        width_px=size_px,
-                        height_px=size_px,
-                        mm_per_px=mm_per_px,
-                        cracks=cracks,
-                        width_mm=width_mm,
-                        blur_px=blur,
-                        noise=noise,
-                        jpeg_quality=quality,
-                        seed=seed,
-                    )
-                )
-            )
+        scene = SceneSettings(
+            kind=kind,
+            seconds=1,
+            fps=1,
+            width_px=size_px,
+            height_px=size_px,
+            mm_per_px=mm_per_px,
+            cracks=cracks,
+            width_mm=width_mm,
+            blur_px=blur,
+            noise=noise,
+            jpeg_quality=quality,
+            seed=seed,
         )
+        (frame,) = render_flight(scene)
     else:
         settings = InspectionSettings(
             kind=kind,
@@ -114,5 +109,5 @@ def render_view(rng: np.random.Generator, size_px: int) -> View:
             cracks=Cracks(count=cracks, width_mm=width_mm),
             wear=Wear(**{name: rng.uniform(0, 1) for name in Wear.model_fields}),
         )
-        frame = next(iter(render_inspection(settings)))
+        (frame,) = render_inspection(settings)
     return View(image_rgb=frame.frame.image_rgb, mask=frame.mask)
