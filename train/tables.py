@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from typing_extensions import Self
 
 from agent import strict_yaml
@@ -111,15 +111,9 @@ def read_table(folder: Path) -> PaperTable:
     if not path.is_file():
         known = sorted(p.parent.name for p in folder.parent.glob(f"*/{TABLE_FILE}"))
         raise ConfigError(f"{path}: no such table; there are {', '.join(known) or 'none'} in {folder.parent}")
-    file = strict_yaml.read(path)
-    faults = [f"line {place.line}: {fault}" for place, fault in file.faults]
-    try:
-        table = PaperTable.model_validate(file.values)
-    except ValidationError as exc:
-        faults += [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in exc.errors()]
-        raise ConfigError(f"{path}: {'; '.join(faults)}") from exc
+    table = strict_yaml.load(path, PaperTable)
     named = [row.config for row in table.rows if row.config is not None]
-    faults += [f"{config}: not beside it" for config in named if not (folder / config).is_file()]
+    faults = [f"{config}: not beside it" for config in named if not (folder / config).is_file()]
     if faults:
         raise ConfigError(f"{path}: {'; '.join(faults)}")
     return table
